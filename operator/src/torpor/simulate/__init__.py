@@ -1,0 +1,1 @@
+"""(set up; its owner replaces this line)."""
