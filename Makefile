@@ -10,7 +10,7 @@ UV := $(CACHE)/uv/$(UV_VERSION)/bin/uv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lock generate format check test cluster cluster-down demo clean
+.PHONY: help setup lock generate format check test integration charts e2e cluster cluster-down demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,3 +37,42 @@ lock: $(UV)  ## resolve the dependencies again and write locks/
 
 format: setup  ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+generate: setup  ## write the generated files again (the CRD, the chart's copy of it)
+	@$(BIN)/python -m torpor.api.crd
+	@$(BIN)/python charts/sync_crds.py
+
+check: setup  ## format, lint, types, import contract, unit and property tests, generated files
+	@echo "==> format and lint" && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@echo "==> types" && $(BIN)/mypy
+	@echo "==> import contract" && $(BIN)/lint-imports --no-cache > $(VENV)/import-contract.log || { cat $(VENV)/import-contract.log; exit 1; }
+	@echo "==> generated files" && $(BIN)/python -m torpor.api.crd --check && $(BIN)/python charts/sync_crds.py --check
+	@echo "==> unit and property tests" && $(BIN)/pytest -q tests/unit tests/docs
+
+# The stages of `make test`, each a target of its own. The cluster is started only for e2e and taken down again by
+# whoever started it, so that a run leaves nothing behind and a developer's own cluster is left alone (KEEP=1 keeps it).
+test: check integration charts e2e  ## everything a fresh machine can run, with one scenario on real vLLM
+	@echo "==> all stages of make test passed"
+
+integration: setup  ## against a real etcd and kube-apiserver, and real sockets
+	@echo "==> control plane for the integration tests" && $(PYTHON) -m e2e.cluster build
+	@echo "==> integration tests" && $(BIN)/pytest -q tests/integration
+
+charts: setup  ## the rendered chart against the Kubernetes schemas
+	@$(PYTHON) -m e2e.cluster build
+	@echo "==> chart tests" && $(BIN)/pytest -q tests/charts
+
+e2e: setup  ## the scenarios of e2e/scenarios on the local cluster (or kind, where Docker answers)
+	@e2e/run.sh
+
+cluster:  ## bring up the local Kubernetes (idempotent); no Docker needed
+	@$(PYTHON) -m e2e.cluster up
+
+cluster-down:  ## take the local Kubernetes down; only its cache stays
+	@$(PYTHON) -m e2e.cluster down
+
+demo: setup  ## the product's story on this machine, with a real model; KEEP=1 leaves the cluster up
+	@$(BIN)/python -m e2e.demo
+
+clean:  ## remove what was built inside the checkout
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
