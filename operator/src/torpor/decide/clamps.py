@@ -1,0 +1,161 @@
+"""The clamps: named rules that bound what the signals ask for, in one fixed order.
+
+`CLAMPS` at the end is the documentation: who has the last word stands last. Each clamp is a pure function of
+the same facts and answers with a number and a sentence, or None where it has nothing to say. No clamp knows
+another.
+
+Three laws need no clamp of their own because several keep them together: what is unknown never lowers, empty
+memory never lowers, and the owner's bounds hold in every case.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torpor.decide.memory import Memory
+from torpor.decide.observation import Observation, Policy
+from torpor.decide.signals import Reading
+
+Verdict: TypeAlias = tuple[int, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a clamp may look at. `asked` is the number as the clamp finds it.
+
+    memory: with this look already in it. credited: replicas that are starting within their credit. wanted:
+    somebody waits for the fleet or arrived since the last look. idle_for: seconds of watched, unbroken
+    silence, or None.
+    """
+
+    asked: int
+    observation: Observation
+    policy: Policy
+    memory: Memory
+    readings: tuple[Reading, ...]
+    now: float
+    credited: int
+    wanted: bool
+    idle_for: float | None
+
+    @property
+    def current(self) -> int:
+        """What the Deployment asks for now."""
+        return self.observation.replicas
+
+    @property
+    def lowers(self) -> bool:
+        """Whether the number would shrink the fleet."""
+        return self.asked < self.current
+
+
+def unknown_never_lowers(facts: Facts) -> Verdict:
+    """A signal that is not known could ask for more than those that are."""
+    unknown = [r for r in facts.readings if r.unknown is not None]
+    if not (facts.lowers and unknown):
+        return None
+    told = "; ".join(f"{r.name} is unknown ({r.unknown.reason})" for r in unknown if r.unknown)
+    return facts.current, told
+
+
+def partial_view(facts: Facts) -> Verdict:
+    """What some replicas or gateways did not tell could ask for more."""
+    partial = [r for r in facts.readings if r.partial]
+    if not (facts.lowers and partial):
+        return None
+    return facts.current, "; ".join(f"{r.name} is seen in part ({r.gap})" for r in partial)
+
+
+def stabilization(facts: Facts) -> Verdict:
+    """A lower need must last a full window, watched without a break."""
+    if not facts.lowers:
+        return None
+    window, watched = facts.policy.window_seconds, facts.memory.watched(facts.now)
+    if watched < window:
+        return facts.current, f"the need was watched for {watched:.0f} s of {window:.0f} s"
+    largest = max((number for _, number in facts.memory.recommendations), default=facts.current)
+    if largest <= facts.asked:
+        return None
+    return min(largest, facts.current), f"{largest} were needed within the last {window:.0f} s"
+
+
+def pending_credit(facts: Facts) -> Verdict:
+    """Replicas on their way were needed when they were asked for, and cost most of their price already."""
+    if not (facts.lowers and facts.credited):
+        return None
+    return facts.current, (
+        f"{facts.credited} starting, given {facts.policy.credit_seconds:.0f} s to become ready"
+    )
+
+
+def keep_one(facts: Facts) -> Verdict:
+    """Only silence ends the last replica, never a low reading."""
+    if facts.asked >= 1 or facts.current < 1:
+        return None
+    return 1, "the last replica goes by idle time alone"
+
+
+def wake(facts: Facts) -> Verdict:
+    """Somebody wants a fleet that sleeps."""
+    if facts.asked >= 1 or facts.current >= 1 or not facts.wanted:
+        return None
+    return 1, "a request wants the fleet"
+
+
+def idle_to_zero(facts: Facts) -> Verdict:
+    """Nothing held, queued, in flight, running or waiting for the whole idle period, all of it watched."""
+    if facts.asked == 0 or facts.current == 0 or facts.policy.min_replicas > 0:
+        return None
+    if facts.idle_for is None or facts.idle_for < facts.policy.idle_seconds:
+        return None
+    return 0, f"idle for {facts.idle_for:.0f} s, limit {facts.policy.idle_seconds:.0f} s"
+
+
+def rollout(facts: Facts) -> Verdict:
+    """A change of revision needs the replicas it started with."""
+    if not (facts.lowers and facts.observation.rollout):
+        return None
+    return facts.current, "a rollout is running"
+
+
+def min_replicas(facts: Facts) -> Verdict:
+    """The owner's floor; a ceiling below it wins (such a spec is refused anyway)."""
+    floor = min(facts.policy.min_replicas, facts.policy.max_replicas)
+    return (floor, f"spec.scaling.minReplicas is {floor}") if facts.asked < floor else None
+
+
+def max_replicas(facts: Facts) -> Verdict:
+    """The owner's ceiling."""
+    ceiling = facts.policy.max_replicas
+    return (ceiling, f"spec.scaling.maxReplicas is {ceiling}") if facts.asked > ceiling else None
+
+
+def external_owner(facts: Facts) -> Verdict:
+    """Whoever sets spec.scaling.replicas decides; the number is obeyed exactly, bounds included."""
+    owner = facts.policy.external
+    if owner is None or owner == facts.asked:
+        return None
+    return max(0, owner), f"spec.scaling.replicas is {owner}; remove the field to let Torpor decide"
+
+
+@dataclass(frozen=True, slots=True)
+class Clamp:
+    """A rule and the name under which the trace, the events and the metrics know it."""
+
+    name: str
+    apply: Callable[[Facts], Verdict]
+
+
+CLAMPS = (
+    Clamp("UnknownNeverLowers", unknown_never_lowers),
+    Clamp("PartialView", partial_view),
+    Clamp("Stabilization", stabilization),
+    Clamp("PendingCredit", pending_credit),
+    Clamp("KeepOne", keep_one),
+    Clamp("Wake", wake),
+    Clamp("IdleToZero", idle_to_zero),
+    Clamp("Rollout", rollout),
+    Clamp("MinReplicas", min_replicas),
+    Clamp("MaxReplicas", max_replicas),
+    Clamp("ExternalOwner", external_owner),
+)

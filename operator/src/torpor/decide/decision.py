@@ -1,0 +1,63 @@
+"""The answer and how it came about.
+
+One structure feeds the status, the event, `torpor explain`, the metrics and the dashboard, so that none of
+them tells another story. The trace is complete: `base` is what the signals asked for, each line of `clamps`
+takes the number where the line before left it, and the last line leaves it at `replicas`.
+"""
+
+from dataclasses import dataclass
+
+from torpor.decide.signals import Reading
+
+# Reasons of a decision that no clamp changed. A clamp's own name is the reason otherwise.
+ASLEEP = "Asleep"
+STEADY = "Steady"
+WAKE = "Wake"
+QUEUE_DEPTH = "QueueDepth"
+KV_CACHE_UTILIZATION = "KVCacheUtilization"
+SCALE_IN = "ScaleIn"
+
+
+@dataclass(frozen=True, slots=True)
+class ClampLine:
+    """One clamp that changed the number: `before` and `after` in replicas, and why, as a sentence without a
+    full stop.
+    """
+
+    name: str
+    before: int
+    after: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many replicas, and why.
+
+    current: what was asked for before. base: what the signals asked for (`current` where none is known).
+    look_at: the earliest time (caller's clock, seconds) at which the passing of time alone can change the
+    answer; None: never. idle_for: seconds of unbroken silence, None while there is none.
+    """
+
+    replicas: int
+    current: int
+    base: int
+    reason: str
+    message: str
+    signals: tuple[Reading, ...]
+    clamps: tuple[ClampLine, ...] = ()
+    look_at: float | None = None
+    idle_for: float | None = None
+
+    def replay(self) -> int:
+        """Walk the trace and return where it ends. Raises ValueError where a line does not start where the
+        last ended.
+        """
+        number = self.base
+        for line in self.clamps:
+            if line.before != number:
+                raise ValueError(
+                    f"clamp {line.name} starts at {line.before}, the line before it ended at {number}"
+                )
+            number = line.after
+        return number

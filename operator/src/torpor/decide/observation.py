@@ -1,0 +1,93 @@
+"""What is seen of one fleet at one moment, and what its owner asks for.
+
+An observation holds gauges as they are, never averages: windows and periods belong to the memory, where one
+can see whether they are complete. Each request appears once. The gateways count those that wait with them
+(held while the fleet sleeps, queued while it is busy), the engines count those that wait inside (for
+capacity); what a gateway has in flight and what an engine runs are two views of the same requests, so they
+are never added up: in-flight only answers the question whether a fleet is idle.
+"""
+
+from dataclasses import dataclass, field
+
+from torpor.decide.values import Unknown, Value
+
+NO_GATEWAY = Unknown("no gateway reports")
+NO_REPORT = Unknown("no report")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One pod of the fleet that is not terminating.
+
+    ready: it answers requests now. age: seconds since the pod was created. failing: its start is known to
+    fail (a bad image, a crash loop), so waiting for it is hope and not credit. running, waiting: requests in
+    the batch and waiting for capacity. kv: KV-cache utilization, 0 to 1. max_num_seqs: sequences it runs at
+    once, where known.
+    """
+
+    name: str
+    ready: bool
+    age: float = 0.0
+    failing: bool = False
+    running: Value = NO_REPORT
+    waiting: Value = NO_REPORT
+    kv: Value = NO_REPORT
+    max_num_seqs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the gateways hold for the fleet, summed over those that report.
+
+    complete: every gateway process that exists reports, and has fresh watches itself; else the sums are lower
+    bounds and `gap` says why. arrivals: requests seen since this process began to listen; only differences
+    mean something.
+    """
+
+    held: Value = NO_GATEWAY
+    queued: Value = NO_GATEWAY
+    in_flight: Value = NO_GATEWAY
+    arrivals: int = 0
+    complete: bool = False
+    gap: str = "no gateway reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at one fleet.
+
+    replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
+    revision is under way and still within its time.
+    """
+
+    replicas: int
+    engines: tuple[Engine, ...] = ()
+    demand: Demand = field(default_factory=Demand)
+    rollout: bool = False
+
+    @property
+    def ready(self) -> tuple[Engine, ...]:
+        """The engines that answer now."""
+        return tuple(engine for engine in self.engines if engine.ready)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the owner asked for, with the periods that the fleet's measured cold start gives.
+
+    queue_target: waiting requests per replica. kv_target: share of the KV cache, 0 to 1. idle_seconds:
+    silence before the last replicas go. window_seconds: how long a lower need must last before replicas go.
+    credit_seconds: how long a starting pod counts as help on its way. external: the number that another
+    writer set, obeyed exactly. max_num_seqs: what one replica runs at once, from the engine's flags or its
+    last report; None where unknown.
+    """
+
+    min_replicas: int
+    max_replicas: int
+    queue_target: float
+    kv_target: float
+    idle_seconds: float
+    window_seconds: float
+    credit_seconds: float
+    external: int | None = None
+    max_num_seqs: int | None = None

@@ -1,0 +1,147 @@
+"""The signals: each turns the observation into a number of replicas, or into `Unknown`.
+
+The rule is the mission's first one. A replica carries `target` waiting requests and `target` of its KV cache;
+with n ready replicas the raw number is ceil(n × value per replica / target), taken only outside a tolerance
+of 10 %. The way down asks one thing more: whether the smaller fleet would still meet the target by the same
+margin, with the requests that the removed replicas run put back into the queue. Without that question a full
+fleet with an empty queue would shrink until the queue came back, and flap.
+
+Requests that wait at a gateway while a ready replica has free places are on their way, not waiting for
+capacity: the moment after a wake must not look like a load for many replicas.
+
+A view that misses some replicas or gateways gives a lower bound, marked `partial`: good enough to raise,
+never to lower.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torpor.decide.observation import Engine, Observation, Policy
+from torpor.decide.values import Unknown, Value, measured, utilization
+
+TOLERANCE = 0.1  # share of the target within which a reading asks for nothing
+
+EPSILON = 1e-9  # 3 × 0.8 / 0.8 is 3, whatever floats say
+
+QUEUE_DEPTH = "queueDepth"
+KV_CACHE_UTILIZATION = "kvCacheUtilization"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One signal at one look.
+
+    value: per replica (at zero replicas: in total), None where unknown. target: what a replica should carry.
+    raw: the replicas it asks for, None where unknown. partial: value and raw are lower bounds, `gap` says
+    why.
+    """
+
+    name: str
+    value: float | None
+    target: float
+    raw: int | None
+    unknown: Unknown | None = None
+    partial: bool = False
+    gap: str = ""
+
+
+def read(observation: Observation, policy: Policy) -> tuple[Reading, ...]:
+    """Read every signal. The order is that of the status."""
+    return queue_depth(observation, policy), kv_cache_utilization(observation, policy)
+
+
+def queue_depth(observation: Observation, policy: Policy) -> Reading:
+    """Requests that wait for capacity: inside the engines, and at the gateways beyond what free places take
+    at once.
+    """
+    ready = observation.ready
+    waiting, gap_in_engines = _sum((e.name, e.waiting) for e in ready)
+    outside, gap_at_gateways = _sum(
+        (("gateways", observation.demand.held), ("gateways", observation.demand.queued))
+    )
+    if not observation.demand.complete:
+        gap_at_gateways = gap_at_gateways or observation.demand.gap
+    known = (waiting is not None and bool(ready)) or outside is not None
+    gap = gap_in_engines or gap_at_gateways
+    if not known:
+        return Reading(QUEUE_DEPTH, None, policy.queue_target, None, Unknown(gap or "nothing reports"))
+    held = outside or 0.0
+    queue = (waiting or 0.0) + max(0.0, held - _free_places(ready))
+    replicas = min(len(ready), observation.replicas)
+    if replicas == 0:
+        raw = _to_start_with(held, observation, policy)
+        return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap)
+
+    def queue_of(number: int) -> float:
+        """The queue that `number` replicas would have: what runs beyond their places waits again."""
+        places = policy.max_num_seqs
+        running = _sum((e.name, e.running) for e in ready)[0] or 0.0
+        return max(queue, running + queue - number * places) if places else queue
+
+    raw = _replicas(queue, replicas, policy.queue_target, queue_of)
+    return Reading(QUEUE_DEPTH, queue / replicas, policy.queue_target, raw, partial=bool(gap), gap=gap)
+
+
+def kv_cache_utilization(observation: Observation, policy: Policy) -> Reading:
+    """Mean share of the KV cache in use over the ready replicas; one that does not report counts as empty."""
+    ready = observation.ready
+    asleep = observation.replicas == 0
+    if asleep or not ready:
+        # Nothing is meant to run, so nothing is full (pods of a fleet just put to sleep may still be there). A fleet
+        # that waits for its first replica is the queue's business.
+        return Reading(
+            KV_CACHE_UTILIZATION,
+            0.0 if asleep else None,
+            policy.kv_target,
+            0 if asleep else None,
+            None if asleep else Unknown("no replica is ready"),
+        )
+    used, gap = _sum((e.name, utilization(e.kv)) for e in ready)
+    if used is None:
+        return Reading(KV_CACHE_UTILIZATION, None, policy.kv_target, None, Unknown(gap))
+    replicas = min(len(ready), observation.replicas)
+    raw = _replicas(used, replicas, policy.kv_target, lambda _: used)
+    return Reading(KV_CACHE_UTILIZATION, used / replicas, policy.kv_target, raw, partial=bool(gap), gap=gap)
+
+
+def _replicas(load: float, replicas: int, target: float, load_of: Callable[[int], float]) -> int:
+    """Replicas for `load` (in total, in units of `target`), seen with `replicas` ready ones; at least 1."""
+    if load > replicas * target * (1 + TOLERANCE):
+        return math.ceil(load / target - EPSILON)
+    for fewer in range(max(1, math.ceil(load / target - EPSILON)), replicas):
+        if load_of(fewer) <= fewer * target * (1 - TOLERANCE):
+            return fewer
+    return replicas
+
+
+def _to_start_with(held: float, observation: Observation, policy: Policy) -> int:
+    """Replicas for what waits while none is ready: one carries what it runs at once plus its share of the
+    queue.
+    """
+    if held <= 0:
+        return min(observation.replicas, 1)
+    return max(1, math.ceil(held / ((policy.max_num_seqs or 0) + policy.queue_target)))
+
+
+def _free_places(ready: Iterable[Engine]) -> float:
+    """Sequences that the ready engines could start at once; an engine that does not say has none."""
+    free = 0.0
+    for engine in ready:
+        running, waiting = measured(engine.running), measured(engine.waiting)
+        if engine.max_num_seqs and not isinstance(running, Unknown) and not isinstance(waiting, Unknown):
+            free += max(0.0, engine.max_num_seqs - running - waiting)
+    return free
+
+
+def _sum(parts: Iterable[tuple[str, Value]]) -> tuple[float | None, str]:
+    """Add up what is known: (sum, or None if nothing is; what is missing and why, or "")."""
+    total: float | None = None
+    gaps = []
+    for name, part in parts:
+        value = measured(part)
+        if isinstance(value, Unknown):
+            gaps.append(f"{name}: {value.reason}")
+        else:
+            total = (total or 0.0) + value
+    return total, "; ".join(dict.fromkeys(gaps))
