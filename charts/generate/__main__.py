@@ -1,0 +1,48 @@
+"""`python -m charts.generate` writes the chart's generated files; `--check` compares and fails on a drift."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from charts.generate import readme, schema, values
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "torpor"
+CRDS = ROOT / "crds"
+
+
+def wanted() -> dict[Path, str]:
+    """Return what every generated file of the chart must contain."""
+    read = values.read(CHART / "values.yaml")
+    texts = {
+        CHART / "values.schema.json": json.dumps(schema.build(read), indent=2) + "\n",
+        CHART / "README.md": readme.insert((CHART / "README.md").read_text(), read),
+    }
+    for crd in sorted(CRDS.glob("*.yaml")):
+        texts[CHART / "files" / "crds" / crd.name] = crd.read_text()
+    return texts
+
+
+def main() -> int:
+    """Write or compare. Returns the exit status: 1 when `--check` finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m charts.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
+    check = parser.parse_args().check
+    texts = wanted()
+    left_over = set((CHART / "files" / "crds").glob("*.yaml")) - set(texts)
+    different = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in (*different, *left_over):
+        print(f"{path.relative_to(ROOT)}: {'differs' if check else 'written'}", file=sys.stderr)  # noqa: T201
+    if check:
+        return 1 if different or left_over else 0
+    for path in different:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[path])
+    for path in left_over:
+        path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
