@@ -1,0 +1,141 @@
+"""The status: what Torpor answers, written once per reconcile and by nobody else.
+
+Three readers: people (`kubectl get`, `describe`), controllers (conditions, the scale subresource) and the
+gateway (reasons and cold-start figures). `decision` is the trace of the last decision in full, so the
+object itself says why it has the replicas it has. Numbers with decimals are strings, as Kubernetes' API
+conventions ask. There is no `phase`: a word cannot say that a fleet serves, rolls and lacks a signal at the
+same time; conditions can.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from torpor.api.base import LIST_ATOMIC, ApiModel, Count, list_map
+
+Time = Annotated[str, StringConstraints(max_length=40), Field(json_schema_extra={"format": "date-time"})]
+Word = Annotated[str, StringConstraints(max_length=128)]
+Sentence = Annotated[str, StringConstraints(max_length=4096)]
+Decimal = Annotated[str, StringConstraints(max_length=32)]
+ConditionType = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")
+]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+
+
+class Condition(ApiModel):
+    """One thing that is or is not so, since when and why."""
+
+    type: ConditionType
+    """
+    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted or
+    ExternallyScaled.
+    """
+    status: Literal["True", "False", "Unknown"]
+    """Whether it is so."""
+    reason: Reason
+    """Why, in one word; the same word as in events and metrics."""
+    message: Sentence = ""
+    """Why, for people."""
+    last_transition_time: Time
+    """Since when the status has this value."""
+    observed_generation: Count | None = None
+    """The generation of the object that this speaks of."""
+
+
+class SignalReading(ApiModel):
+    """What one signal said at the last decision."""
+
+    name: Word
+    """The signal."""
+    value: Decimal | None = None
+    """What was read, per replica or in percent as the target is. Absent: unknown."""
+    target: Decimal | None = None
+    """What it was compared with."""
+    age_seconds: Count | None = None
+    """How old the reading was."""
+    raw_replicas: Count | None = None
+    """The replicas that this signal alone asked for. Absent: it had no say."""
+    unknown: Sentence | None = None
+    """Why there was no reading. Absent: there was one."""
+
+
+class Clamp(ApiModel):
+    """A rule that changed the number."""
+
+    name: Word
+    """The rule."""
+    from_: Annotated[Count, Field(alias="from")]
+    """The number before."""
+    to: Count
+    """The number after."""
+    message: Sentence = ""
+    """What the rule says, for people."""
+
+
+class Decision(ApiModel):
+    """Why the fleet has the replicas it has: signals, then rules in order, then the number."""
+
+    desired_replicas: Count
+    """The number that was decided."""
+    reason: Reason
+    """What made it so, in one word."""
+    message: Sentence = ""
+    """What made it so, for people."""
+    time: Time
+    """When this decision was first made."""
+    signals: Annotated[list[SignalReading], Field(max_length=16), list_map("name")] = Field(
+        default_factory=list
+    )
+    """What the signals said."""
+    clamps: Annotated[list[Clamp], Field(max_length=32), LIST_ATOMIC] = Field(default_factory=list)
+    """The rules that changed the number, in order."""
+
+
+class ColdStartPhase(ApiModel):
+    """A part of a cold start."""
+
+    name: Word
+    """The part."""
+    seconds: Decimal
+    """How long it took."""
+
+
+class ColdStartRecord(ApiModel):
+    """What cold starts of this fleet took."""
+
+    last_seconds: Decimal | None = None
+    """The last one, from the decision to the first Ready."""
+    p95_seconds: Annotated[Decimal | None, Field(alias="p95Seconds")] = None
+    """95 of 100 were faster."""
+    next_attempt_time: Time | None = None
+    """After a failed wake: when the next attempt begins."""
+    phases: Annotated[list[ColdStartPhase], Field(max_length=16), list_map("name")] = Field(
+        default_factory=list
+    )
+    """The parts of the last one."""
+
+
+class InferenceServiceStatus(ApiModel):
+    """What Torpor observed and decided."""
+
+    observed_generation: Count | None = None
+    """The generation of the object that this status answers to."""
+    replicas: Count | None = None
+    """Pods of the fleet, ready or not; the scale subresource's number."""
+    ready_replicas: Count | None = None
+    """Replicas that answer requests."""
+    desired_replicas: Count | None = None
+    """Replicas that Torpor, or the writer of scaling.replicas, wants."""
+    selector: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """Label selector of the pods, for the scale subresource."""
+    url: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """Base URL for OpenAI clients inside the cluster."""
+    conditions: Annotated[list[Condition], Field(max_length=16), list_map("type")] = Field(
+        default_factory=list
+    )
+    """What is and is not so."""
+    decision: Decision | None = None
+    """Why the fleet has the replicas it has."""
+    cold_start: ColdStartRecord | None = None
+    """What cold starts took."""
