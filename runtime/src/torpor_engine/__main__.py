@@ -1,7 +1,7 @@
 """Command line of the launcher: `torpor-engine.pyz run -- ARGS...`.
 
-There is one command. Everything else the launcher needs comes from the environment that the operator sets, because the
-arguments after `--` belong to the user and go to the engine as they are.
+There is one command. Everything else the launcher needs comes from the environment that the operator sets,
+because the arguments after `--` belong to the user and go to the engine as they are.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Build the launcher's zipapp: `python3 -m torpor_engine.pack OUT.pyz`.
 
-The archive is what an init container copies into every engine pod, so two builds of the same source must have the same
-bytes: a digest that changes without a reason would roll fleets or at least frighten reviewers. Therefore fixed timestamps and
-modes, sorted names, and no compression (zlib's output differs between versions; the source is small, and an uncompressed
-module is read faster). Compiled files are left out: they belong to one Python version and the image's is not known.
+The archive is what an init container copies into every engine pod, so two builds of the same source must have
+the same bytes: a digest that changes without a reason would roll fleets or at least frighten reviewers.
+Therefore fixed timestamps and modes, sorted names, and no compression (zlib's output differs between
+versions; the source is small, and an uncompressed module is read faster). Compiled files are left out: they
+belong to one Python version and the image's is not known.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from pathlib import Path
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"import sys\n\nfrom torpor_engine.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
+PACKAGE = Path(__file__).resolve().parent
 # The earliest time the format can hold. Any fixed value does.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def sources(package: Path) -> list[tuple[str, bytes]]:
-    """Archive names and contents of the launcher below `package`, sorted by name; this module itself is left out."""
+    """Names and contents of what goes into the archive, sorted by name; this module itself stays out."""
     files = [("__main__.py", MAIN)]
-    for path in sorted(package.rglob("*.py")):
-        if path != package / "pack.py":
-            files.append((f"{package.name}/{path.relative_to(package).as_posix()}", path.read_bytes()))
-    return files
+    modules = sorted(path for path in package.glob("*.py") if path.name != "pack.py")
+    return files + [(f"{package.name}/{path.name}", path.read_bytes()) for path in modules]
 
 
-def pack(target: Path, package: Path = Path(__file__).resolve().parent) -> str:
+def pack(target: Path, package: Path = PACKAGE) -> str:
     """Write the executable zipapp to `target` and return the SHA-256 of its bytes in hex.
 
     Raises OSError when `target` cannot be written.

@@ -1,0 +1,173 @@
+"""Runs the packed launcher as a pod would and looks at it from outside, over its HTTP port and its exit."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).with_name("scripted_engine.py")
+DEADLINE_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def poll(look: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
+    """The first true value of `look`, asked until the deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = look()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Pod:
+    """A launcher process with its own folders, ports and environment."""
+
+    def __init__(self, archive: Path, folder: Path, python: str = sys.executable) -> None:
+        self.archive, self.folder, self.python = archive, folder, python
+        self.engine_port, self.port = free_port(), free_port()
+        self.termination_log = folder / "termination-log"
+        self.diary = folder / "diary"
+        self.model = folder / "model"
+        self.model.mkdir()
+        (self.model / "config.json").write_text("{}")
+        (self.model / "model.safetensors").write_bytes(b"")
+        (folder / "tmp").mkdir()
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.environ = {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "TMPDIR": str(folder / "tmp"),
+            "SCRIPT_DIARY": str(self.diary),
+            "TORPOR_FLEET_NAMESPACE": "default",
+            "TORPOR_FLEET_NAME": "smollm2",
+            "TORPOR_FLEET_UID": "0b5d-uid",
+            "TORPOR_REVISION": "0123456789",
+            "TORPOR_POD_NAME": "smollm2-engines-x",
+            "TORPOR_ENGINE_TYPE": "vLLM",
+            "TORPOR_MODEL_URI": f"image://{self.model}",
+            "TORPOR_MODEL_NAMES": "smollm2,default/smollm2",
+            "TORPOR_DRAIN_SECONDS": "20",
+            "TORPOR_STARTUP_SECONDS": "60",
+            "TORPOR_CACHE_DIR": str(folder / "cache"),
+            "TORPOR_ENGINE_PORT": str(self.engine_port),
+            "TORPOR_LAUNCHER_PORT": str(self.port),
+            "TORPOR_LISTEN_HOST": "127.0.0.1",
+            "TORPOR_TERMINATION_LOG": str(self.termination_log),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "log"
+
+    def install_vllm(self, version: str = "0.32.0") -> None:
+        """Put the scripted engine into PATH and a version's metadata where the engine's Python finds it."""
+        program = self.bin / "vllm"
+        program.write_text(f"#!{sys.executable}\n{SCRIPT.read_text()}")
+        program.chmod(0o755)
+        site = self.folder / "site"
+        info = site / f"vllm-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+        self.environ["PYTHONPATH"] = str(site)
+
+    def start(self, *args: str, **environ: str) -> "Pod":
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [self.python, str(self.archive), "run", "--", *args],
+                env={**self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body, status 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def stats(self) -> dict[str, Any]:
+        status, body = self.get("/v1/stats?once=1")
+        return json.loads(body) if status == 200 else {}
+
+    def wait_state(self, state: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            assert self.process is not None
+            assert self.process.poll() is None, (
+                f"ended with {self.process.returncode}:\n{self.log.read_text()}"
+            )
+            stats = self.stats()
+            return stats if stats.get("state") == state else None
+
+        found: dict[str, Any] = poll(look, f"state {state}; log:\n{self.log.read_text()}")
+        return found
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def end(self, seconds: float = DEADLINE_SECONDS) -> int:
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def message(self) -> str:
+        return self.termination_log.read_text() if self.termination_log.exists() else ""
+
+    def entries(self) -> list[str]:
+        return self.diary.read_text().splitlines() if self.diary.exists() else []
+
+    def engine_argv(self) -> list[str]:
+        line = poll(
+            lambda: next((e for e in self.entries() if e.startswith("argv ")), None), "the engine's start"
+        )
+        argv: list[str] = json.loads(line.removeprefix("argv "))
+        return argv
+
+    def engine_environ(self) -> dict[str, str]:
+        line = poll(
+            lambda: next((e for e in self.entries() if e.startswith("env ")), None), "the engine's start"
+        )
+        environ: dict[str, str] = json.loads(line.removeprefix("env "))
+        return environ
+
+    def stop(self) -> None:
+        """Leave nothing behind, whatever the test did."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.terminate()
+                self.process.wait(30)
+        for entry in self.entries():
+            if entry.startswith("worker "):
+                with_pid = int(entry.split()[1])
+                assert not Path(f"/proc/{with_pid}").exists(), "a worker outlived its launcher"
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,141 @@
+"""One launch from outside: it comes up, says so, serves, drains and ends; all with the packed zipapp."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+from tests.unit.engine.harness import Pod, alive, poll
+
+QUIET = """vllm:num_requests_running{engine="0"} 0.0
+vllm:num_requests_waiting{engine="0"} 0.0
+"""
+BUSY = QUIET.replace('running{engine="0"} 0.0', 'running{engine="0"} 3.0')
+
+
+def test_comes_up_with_phases_and_one_generated_token(pod: Pod) -> None:
+    stats = pod.start("--dtype", "float32").wait_state("Ready")
+    names = [phase["name"] for phase in stats["phases"]]
+    assert names == ["preflight", "engine_start", "warmup", "total"]
+    assert stats["models"] == ["smollm2", "default/smollm2"]
+    assert (stats["fleetUid"], stats["revision"], stats["pod"]) == (
+        "0b5d-uid",
+        "0123456789",
+        "smollm2-engines-x",
+    )
+    assert (stats["engineVersion"], stats["maxNumSeqs"]) == ("0.32.0", 256)
+    assert stats["readyAt"] >= stats["startedAt"]
+    assert stats["running"] is None
+    assert "vllm:num_requests_running" in stats["missing"]
+    assert "POST /v1/completions smollm2 1 None" in pod.entries()
+    assert pod.get("/readyz")[0] == 200
+    assert pod.get("/healthz")[0] == 200
+    assert 'torpor_engine_state{state="Ready"} 1' in pod.get("/metrics")[1]
+    argv = pod.engine_argv()
+    assert argv[:4] == ["serve", str(pod.model), "--dtype", "float32"]
+    assert argv[argv.index("--shutdown-timeout") + 1] == "20"
+
+
+def test_the_engine_is_not_asked_by_probes(pod: Pod) -> None:
+    pod.start().wait_state("Ready")
+    before = len(pod.entries())
+    for _ in range(20):
+        assert pod.get("/readyz")[0] == 200
+    assert len(pod.entries()) == before
+
+
+def test_sigterm_drains_and_ends_with_zero(pod: Pod) -> None:
+    pod.start(SCRIPT_LINGER="0.5").wait_state("Ready")
+    pod.terminate()
+    stats = pod.wait_state("Draining")
+    assert stats["state"] == "Draining"
+    assert pod.get("/readyz")[0] == 503
+    assert pod.get("/healthz")[0] == 200
+    assert pod.end() == 0
+    assert pod.entries()[-2:] == [f"signal {signal.SIGTERM}", "left"]
+    assert pod.message() == ""
+
+
+def test_an_old_vllm_is_signalled_only_when_nothing_runs(pod_of) -> None:  # type: ignore[no-untyped-def]
+    pod = pod_of("0.17.2")
+    metrics = pod.folder / "metrics"
+    metrics.write_text(BUSY)
+    pod.start(SCRIPT_METRICS=str(metrics)).wait_state("Ready")
+    assert "--shutdown-timeout" not in pod.engine_argv()
+    poll(lambda: pod.stats()["running"] == 3, "three running requests")
+    pod.terminate()
+    first = pod.wait_state("Draining")
+    # Several readings of the metrics pass without a signal to the engine.
+    poll(
+        lambda: pod.stats()["seq"] > first["seq"] + 20 and pod.stats()["metricsAgeSeconds"] < 0.2,
+        "a fresh reading",
+    )
+    assert f"signal {signal.SIGTERM}" not in pod.entries()
+    metrics.write_text(QUIET)
+    assert pod.end() == 0
+    assert f"signal {signal.SIGTERM}" in pod.entries()
+
+
+def test_a_second_sigterm_does_not_wait(pod: Pod) -> None:
+    pod.start(SCRIPT_STUBBORN="1", SCRIPT_ORPHAN="1").wait_state("Ready")
+    pod.terminate()
+    pod.wait_state("Draining")
+    poll(lambda: f"signal {signal.SIGTERM}" in pod.entries(), "the engine's signal")
+    pod.terminate()
+    assert pod.end() == 128 + signal.SIGKILL
+    assert "exit code 137 while draining" in pod.message()
+
+
+def test_workers_do_not_outlive_the_engine(pod: Pod) -> None:
+    pod.start(SCRIPT_ORPHAN="1").wait_state("Ready")
+    worker = int(next(e for e in pod.entries() if e.startswith("worker ")).split()[1])
+    assert alive(worker)
+    pod.terminate()
+    assert pod.end() == 0
+    poll(lambda: not alive(worker), "the worker's end")
+
+
+def test_sigterm_before_ready_ends_at_once(pod: Pod) -> None:
+    pod.start(SCRIPT_NEVER_HEALTHY="1").wait_state("Loading")
+    pod.engine_argv()
+    pod.terminate()
+    assert pod.end() == 0
+
+
+def test_the_engines_death_fails_the_pod(pod: Pod) -> None:
+    pod.start(SCRIPT_LEAVES_WITH="3").wait_state("Ready")
+    with socket.create_connection(("127.0.0.1", pod.port)) as stream:
+        stream.settimeout(20)
+        stream.sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = b""
+        while b'"state":"Ready"' not in data:
+            data += stream.recv(65536)
+        assert pod.process is not None
+        children = Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read_text().split()
+        for child in children:
+            import os
+
+            os.kill(int(child), signal.SIGTERM)
+        while chunk := stream.recv(65536):
+            data += chunk
+    assert pod.end() == 70
+    last = json.loads([line for line in data.split(b"\r\n") if line.startswith(b"{")][-1])
+    assert (last["state"], last["reason"]) == ("Failed", "EngineCrashed")
+    assert data.endswith(b"0\r\n\r\n")
+    assert pod.message().startswith("EngineCrashed: the engine ended while it was ready with exit code 3")
+
+
+def test_stream_tells_every_state_in_order(pod: Pod) -> None:
+    pod.start(SCRIPT_SLOW_TOKEN="0.3")
+    poll(lambda: pod.get("/healthz")[0] == 200, "the launcher's port")
+    with socket.create_connection(("127.0.0.1", pod.port)) as stream:
+        stream.settimeout(20)
+        stream.sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = b""
+        while b'"state":"Ready"' not in data:
+            data += stream.recv(65536)
+    lines = [json.loads(line) for line in data.split(b"\r\n") if line.startswith(b"{")]
+    states = list(dict.fromkeys(line["state"] for line in lines))
+    assert states[-2:] == ["Warming", "Ready"]
+    assert [line["seq"] for line in lines] == sorted({line["seq"] for line in lines})
+    assert len({line["bootId"] for line in lines}) == 1
