@@ -2,9 +2,9 @@
 
 A cross-field rule is needed twice. The API server evaluates CEL and refuses the object at once; the
 reconciler checks again, because objects may be older than a rule and admission is a courtesy. Two copies
-drift, so a `Rule` holds the CEL text, the Python predicate and the sentence for people ("must …; next step") in one place: field
-types carry rules as annotations, models list theirs in `rules`. A test evaluates both against the same
-objects.
+drift, so a `Rule` holds the CEL text, the Python predicate and the sentence for people ("must …; next
+step") in one place: field types carry rules as annotations, models list theirs in `rules`. A test evaluates
+both against the same objects.
 
 Parsing is strict about types ("3" is no integer, true is no integer) and tolerant of unknown fields: the
 API server prunes them, and an object written by a newer version must still be served. Who wants typos found
@@ -39,7 +39,7 @@ class Rule:
     `has()` guard, also those with defaults, because the API server evaluates rules on `default: {}` before
     it fills nested defaults in. `field` is the path below the object that the message is about. A rule that
     mentions `oldSelf` is about a change; nothing can be held against the object alone, so `holds` says
-    True.
+    True. An empty `cel`: Python alone.
     """
 
     cel: str
@@ -64,7 +64,10 @@ class Rule:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         result = handler(schema)
-        handler.resolve_ref_schema(result).setdefault("x-kubernetes-validations", []).append(self.as_cel())
+        if self.cel:
+            handler.resolve_ref_schema(result).setdefault("x-kubernetes-validations", []).append(
+                self.as_cel()
+            )
         return result
 
 
@@ -125,6 +128,17 @@ class ApiModel(BaseModel):
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
+def matching(pattern: str, message: str) -> Rule:
+    """
+    Make the rule that a string matches all of `pattern` (RE2 syntax), with words instead of the pattern.
+    """
+    compiled = re.compile(pattern)
+    text = pattern.replace("\\", r"\\").replace("'", r"\'")
+    return Rule(
+        cel=f"self.matches('^({text})$')", message=message, holds=lambda it: bool(compiled.fullmatch(it))
+    )
+
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 ONE_LINE: Final = Rule(
@@ -150,6 +164,14 @@ LABEL_KEY_PATTERN: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-
 LABEL_VALUE_PATTERN: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
 LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE_PATTERN)]
+
+_LABEL_KEY: Final = re.compile(LABEL_KEY_PATTERN.strip("^$"))
+# Structural schemas say nothing about a map's keys and CEL cannot bound their length: Python alone checks these.
+KEYS: Final = Rule(
+    cel="",
+    message="has a key that Kubernetes refuses; write [dns.prefix/]name with letters, digits, '-', '_', '.'",
+    holds=lambda mapping: all(len(key) <= 317 and _LABEL_KEY.fullmatch(key) for key in mapping),
+)
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1024), ONE_LINE]
 AbsolutePath = Annotated[
     str,

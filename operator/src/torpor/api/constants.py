@@ -30,6 +30,7 @@ LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_FLEET: Final = f"{GROUP}/inferenceservice"
 LABEL_REVISION: Final = f"{GROUP}/revision"
 ANNOTATION_REVISION: Final = f"{GROUP}/revision"
+ANNOTATION_APPLIED: Final = f"{GROUP}/applied"  # hash of what Torpor last applied to a child
 ANNOTATION_FLEET_UID: Final = f"{GROUP}/fleet-uid"
 ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 LABEL_ENDPOINT_SERVICE: Final = "kubernetes.io/service-name"
@@ -101,6 +102,7 @@ WAKE_FAILED: Final = "WakeFailed"
 NOT_SERVING: Final = "NotServing"  # it served, and now no replica answers
 ROUTE_CONFLICT: Final = "RouteConflict"
 SCALED_TO_ZERO_EXTERNALLY: Final = "ScaledToZeroExternally"
+NAME_TAKEN: Final = "NameTaken"  # an object that is not ours has the name of one of our children
 NO_CAPACITY: Final = "NoCapacity"  # maxReplicas leaves no room for what is asked
 
 # --- reasons of Awake -----------------------------------------------------------------------------
@@ -132,6 +134,7 @@ REPLICAS_SET: Final = "ReplicasSet"  # scaling.replicas has a writer that is not
 # --- reasons why a pod does not become ready ------------------------------------------------------
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 UNSCHEDULABLE: Final = "Unschedulable"
+PODS_REFUSED: Final = "PodsRefused"  # a quota or an admission rule forbids to make the pod
 ENGINE_CRASHED: Final = "EngineCrashed"
 STARTUP_TIMED_OUT: Final = "StartupTimedOut"
 MODEL_NOT_FOUND: Final = "ModelNotFound"
@@ -145,6 +148,7 @@ WARMUP_FAILED: Final = "WarmupFailed"
 POD_FAILURE_REASONS: Final = (
     IMAGE_PULL_FAILED,
     UNSCHEDULABLE,
+    PODS_REFUSED,
     ENGINE_CRASHED,
     STARTUP_TIMED_OUT,
     MODEL_NOT_FOUND,

@@ -62,7 +62,8 @@ NOT_OUR_FLAG: Final = Rule(
     cel=f"!self.matches('^--({_SPELT})(=|$)')",
     message=(
         "is set by Torpor and must not be given; remove it (model: spec.model.uri, "
-        "served name: spec.model.name, revision: spec.model.revision, token: spec.model.tokenSecretRef, shutdown: spec.drainSeconds)"
+        "served name: spec.model.name, revision: spec.model.revision, "
+        "token: spec.model.tokenSecretRef, shutdown: spec.drainSeconds)"
     ),
     holds=lambda arg: _OUR_FLAG.fullmatch(arg) is None,
 )

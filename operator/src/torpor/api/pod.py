@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from torpor.api.base import (
+    KEYS,
     LIST_ATOMIC,
     MAP_ATOMIC,
     NO_NUL,
@@ -36,7 +37,7 @@ OUR_PATHS: Final = (LAUNCHER_DIR, CACHE_DIR, CLAIM_DIR, "/tmp", "/dev/shm")  # n
 _KEY_GUARD: Final = " || ".join(f"k.startsWith('{prefix}')" for prefix in RESERVED_KEY_PREFIXES)
 NOT_OUR_KEYS: Final = Rule(
     cel=f"self.all(k, !({_KEY_GUARD}))",
-    message=f"must not use Torpor's keys ({', '.join(p + '*' for p in RESERVED_KEY_PREFIXES)}); choose another",
+    message=f"must not use keys of Torpor's own ({'*, '.join(RESERVED_KEY_PREFIXES)}*); choose another",
     holds=lambda mapping: not any(key.startswith(RESERVED_KEY_PREFIXES) for key in mapping),
 )
 NOT_OUR_VOLUME: Final = Rule(
@@ -56,9 +57,9 @@ NOT_OUR_PATH: Final = Rule(
     holds=_outside_our_paths,
 )
 
-PodLabels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32), NOT_OUR_KEYS]
+PodLabels = Annotated[dict[str, LabelValue], Field(max_length=32), KEYS, NOT_OUR_KEYS]
 AnnotationValue = Annotated[str, StringConstraints(max_length=4096), NO_NUL]
-PodAnnotations = Annotated[dict[LabelKey, AnnotationValue], Field(max_length=32), NOT_OUR_KEYS]
+PodAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), KEYS, NOT_OUR_KEYS]
 
 
 class Toleration(ApiModel):
@@ -151,7 +152,7 @@ class LabelRequirement(ApiModel):
 class LabelSelector(ApiModel):
     """Which pods are meant; all conditions together."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] | None = None
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16), KEYS] | None = None
     """Labels that a pod has with exactly these values."""
     match_expressions: Annotated[list[LabelRequirement], Field(max_length=16), LIST_ATOMIC] | None = None
     """Comparisons with a pod's labels."""
@@ -293,7 +294,7 @@ class PodTemplate(ApiModel):
     """Labels to add to the pods. Keys of Torpor's own are refused."""
     annotations: PodAnnotations | None = None
     """Annotations to add to the pods. Keys of Torpor's own are refused."""
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=32), MAP_ATOMIC] | None = None
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32), KEYS, MAP_ATOMIC] | None = None
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=32), LIST_ATOMIC] | None = None
     """Taints that the pods accept."""

@@ -11,33 +11,42 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from torpor.api.base import (
+    KEYS,
     LIST_ATOMIC,
     NO_NUL,
     ONE_LINE,
     ApiModel,
     DataKey,
-    LabelKey,
     ObjectName,
     Quantity,
     QuantityText,
     Rule,
     list_map,
+    matching,
 )
 from torpor.api.engine_rules import MAX_ARGS_CHARACTERS, NOT_OUR_ENV, NOT_OUR_FLAG
 from torpor.api.pod import PodTemplate
 from torpor.api.uri import UriText
 
-MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9]([-A-Za-z0-9._:/@+]*[A-Za-z0-9])?$"
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=MODEL_NAME_PATTERN)]
-Revision = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._/]*$")
-]
-ImageName = Annotated[
-    str, StringConstraints(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/@]*$")
-]
-EnvName = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$"), NOT_OUR_ENV
-]
+MODEL_NAME: Final = matching(
+    r"[A-Za-z0-9]([-A-Za-z0-9._:/@+]*[A-Za-z0-9])?",
+    "must be letters, digits and - . _ : / @ +, first and last a letter or digit; choose another name",
+)
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128), MODEL_NAME]
+REVISION: Final = matching(
+    r"[A-Za-z0-9][-A-Za-z0-9._/]*",
+    "must be a branch, tag or commit (letters, digits and - . _ /); correct it",
+)
+Revision = Annotated[str, StringConstraints(min_length=1, max_length=128), REVISION]
+IMAGE_NAME: Final = matching(
+    r"[A-Za-z0-9][-A-Za-z0-9._:/@]*", "must be an image name such as vllm/vllm-openai:v0.33.0; correct it"
+)
+ImageName = Annotated[str, StringConstraints(min_length=1, max_length=512), IMAGE_NAME]
+ENV_NAME: Final = matching(
+    r"[A-Za-z_][A-Za-z0-9_.-]*",
+    "must be a variable name (letters, digits and _ . -, no digit first); correct it",
+)
+EnvName = Annotated[str, StringConstraints(min_length=1, max_length=128), ENV_NAME, NOT_OUR_ENV]
 Arg = Annotated[str, StringConstraints(min_length=1, max_length=8192), ONE_LINE, NOT_OUR_FLAG]
 EnvText = Annotated[str, StringConstraints(max_length=8192), NO_NUL]
 
@@ -197,7 +206,7 @@ class EnvVar(ApiModel):
     )
 
 
-Quantities = Annotated[dict[LabelKey, Quantity], Field(max_length=16)]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16), KEYS]
 
 
 class Resources(ApiModel):
