@@ -8,7 +8,6 @@ begin as ours do are still refused.
 """
 
 from copy import deepcopy
-from typing import Any
 
 from charts.generate.kubernetes import Definitions, Schema
 from charts.generate.values import Value

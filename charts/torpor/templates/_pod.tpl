@@ -30,8 +30,9 @@ affinity:
 {{- with $values.topologySpreadConstraints }}
 topologySpreadConstraints:
 {{- range . }}
-{{- $own := dict "labelSelector" (dict "matchLabels" (include "torpor.selector" (list $root $part) | fromYaml)) }}
-- {{ merge (deepCopy .) $own | toYaml | nindent 2 | trim }}
+{{- $own := dict "matchLabels" (include "torpor.selector" (list $root $part) | fromYaml) }}
+{{- $entry := hasKey . "labelSelector" | ternary . (set (deepCopy .) "labelSelector" $own) }}
+- {{ $entry | toYaml | nindent 2 | trim }}
 {{- end }}
 {{- end }}
 volumes:
