@@ -1,0 +1,317 @@
+"""A client's connection: reads requests one after the other, writes answers, notices when the client leaves.
+
+Bytes that a client sends ahead (pipelining) wait their turn, up to a bound; then reading stops. While a
+request is being answered, the closing of the client's side ends it. A refused upload is read and thrown away
+for a moment, because closing a socket with unread bytes resets it and the client would never see why.
+
+Deadlines are numbers that the server's sweep compares once a second, not timers: they change with every
+request.
+"""
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from torpor_gateway import answers
+from torpor_gateway.answers import Refusal
+from torpor_gateway.request import RequestHead, RequestReader
+from torpor_gateway.surface import Shape, shape_of
+
+if TYPE_CHECKING:
+    from torpor_gateway.exchange import Exchange
+    from torpor_gateway.server import Server
+
+NEVER = float("inf")
+_MAX_AHEAD = 64 * 1024
+_READ_THROUGH = 256 * 1024  # a refused body that is no larger is read, and the connection kept
+_HIGH_WATER, _LOW_WATER = 256 * 1024, 64 * 1024
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of a client."""
+
+    __slots__ = (
+        "_body_since",
+        "_chunked",
+        "_early",
+        "_judged",
+        "_keep",
+        "_lingering",
+        "_pending",
+        "_reader",
+        "_server",
+        "_stalled_since",
+        "_started",
+        "exchange",
+        "settings",
+        "transport",
+        "wait_until",
+    )
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self.settings = server.settings
+        self._reader = RequestReader(server.settings)
+        self.transport: asyncio.Transport | None = None
+        self.exchange: Exchange | None = None
+        self.wait_until = server.loop.time() + server.settings.header_seconds
+        self._body_since: float | None = None
+        self._stalled_since: float | None = None
+        self._early: Refusal | None = None
+        self._judged = self._started = self._lingering = self._chunked = False
+        self._keep = True
+        self._pending = b""
+
+    # --- the socket ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Set the socket's options; refuse one connection too many."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by behaviour
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not self._server.opened(self):
+            message = f"the gateway has {self.settings.max_connections} connections, its limit"
+            self._keep = False
+            self.refuse(Refusal(503, "too_many_connections", message, retry_after=2), Shape.OPENAI)
+            self._linger()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, or was sent away."""
+        self._server.closed(self)
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.client_gone()
+        self._reader = RequestReader(self.settings)  # whatever of a body it held
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+        if self._lingering:
+            return
+        if self.exchange is not None:
+            reader = self._reader
+            reader.ahead += data
+            if len(reader.ahead) > _MAX_AHEAD and self.transport is not None:
+                self.transport.pause_reading()
+            return
+        self._feed(data)
+
+    def pause_writing(self) -> None:
+        """The client is slower than its engine: stop the engine's side."""
+        self._stalled_since = self._server.loop.time()
+        if self.exchange is not None and self.exchange.connection is not None:
+            self.exchange.connection.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._stalled_since = None
+        if self.exchange is not None and self.exchange.connection is not None:
+            self.exchange.connection.resume()
+
+    # --- requests ---
+
+    def _feed(self, data: bytes) -> None:
+        reader, server = self._reader, self._server
+        if not self._started:
+            self._started = True
+            self.wait_until = server.loop.time() + self.settings.header_seconds
+        before = reader.received
+        try:
+            reader.feed(data)
+            if reader.head is not None and not self._judged:
+                self._judged = True
+                self._judge(reader.head)
+                if not reader.complete and self._early is None:
+                    reader.feed(b"")
+        except Refusal as refusal:
+            self._refuse_now(refusal)
+            return
+        server.buffered_bytes += reader.received - before
+        if reader.complete and not self._lingering:
+            self._complete()
+
+    def _judge(self, head: RequestHead) -> None:
+        """Look at the head before the body comes."""
+        self._keep = head.keep_alive and not self._server.draining
+        if not head.request_id:
+            head.request_id = self._server.next_id()
+        reader = self._reader
+        try:
+            self._server.check(head)
+        except Refusal as refusal:
+            length = head.content_length
+            if reader.complete or (
+                length is not None and length <= _READ_THROUGH and not head.expects_continue
+            ):
+                self._early = refusal
+                reader.feed(b"")
+                return
+            raise
+        if not reader.complete:
+            self._body_since = self._server.loop.time()
+            self.wait_until = NEVER
+            if head.expects_continue and not reader.ahead and self.transport is not None:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _complete(self) -> None:
+        head = self._reader.head
+        assert head is not None
+        self.wait_until = NEVER
+        self._body_since = None
+        if self._early is not None:
+            self.refuse(self._early, shape_of(head.path))
+            self.over(keep=True)
+            return
+        try:
+            self._server.handle(self, head, self._reader.body)
+        except Refusal as refusal:
+            self.refuse(refusal, shape_of(head.path))
+            self.over(keep=True)
+
+    def _refuse_now(self, refusal: Refusal) -> None:
+        """Refuse what cannot be read to its end: the connection cannot be used after it."""
+        head = self._reader.head
+        self._keep = False
+        self.refuse(refusal, shape_of(head.path) if head else Shape.OPENAI)
+        self._linger()
+
+    def _linger(self) -> None:
+        self._lingering = True
+        self._forget_body()
+        self._body_since = None
+        self.wait_until = self._server.loop.time() + self.settings.linger_seconds
+        if self.transport is not None and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _forget_body(self) -> None:
+        self._server.buffered_bytes -= self._reader.received
+        self._reader.received = 0
+
+    # --- answers ---
+
+    def begin(self, head: bytes, length: int | None) -> None:
+        """Begin a response: `head` without its framing; `length` None where it is not known."""
+        keep = self._keep and not self._server.draining
+        request = self._reader.head
+        self._chunked = length is None and request is not None and request.version == "1.1"
+        if length is not None:
+            framing = b"Content-Length: %d\r\n" % length
+        elif self._chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        else:
+            framing, keep = b"", False
+        self._keep = keep
+        self._pending = head + framing + (b"\r\n" if keep else b"Connection: close\r\n\r\n")
+
+    def write_body(self, data: bytes) -> None:
+        """Write a part of the body, framed."""
+        if self.transport is None or not data:
+            return
+        pending = self._pending
+        if self._chunked:
+            data = b"%b%x\r\n%b\r\n" % (pending, len(data), data)
+        elif pending:
+            data = pending + data
+        self._pending = b""
+        self.transport.write(data)
+
+    def end(self, *, keep: bool) -> None:
+        """The body is complete."""
+        if self.transport is not None and (self._chunked or self._pending):
+            self.transport.write(self._pending + (b"0\r\n\r\n" if self._chunked else b""))
+        self._pending = b""
+        self._chunked = False
+        self.over(keep=keep)
+
+    def cut(self) -> None:
+        """Close without a proper end, so that nobody takes what came for all of it."""
+        self._pending = b""
+        self._chunked = False
+        self.exchange = None
+        self._keep = False
+        if self.transport is not None:
+            self.transport.close()
+
+    def refuse(self, refusal: Refusal, shape: Shape) -> None:
+        """Write a whole error response."""
+        head = self._reader.head
+        self._keep = self._keep and not self._server.draining
+        self._server.refused(refusal)
+        if self.transport is not None:
+            self.transport.write(
+                answers.refuse(
+                    refusal,
+                    shape,
+                    close=not self._keep,
+                    request_id=head.request_id if head else b"",
+                    head_only=head is not None and head.method == "HEAD",
+                )
+            )
+
+    def answer(self, status: int, content: bytes, kind: bytes = b"application/json") -> None:
+        """Write a whole response of our own and go on."""
+        self._keep = self._keep and not self._server.draining
+        if self.transport is not None:
+            self.transport.write(answers.whole(status, content, kind=kind, close=not self._keep))
+        self.over(keep=True)
+
+    def over(self, *, keep: bool) -> None:
+        """The exchange has ended: make ready for the next, or close."""
+        self.exchange = None
+        self._forget_body()
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if not (keep and self._keep):
+            transport.close()
+            return
+        reader = self._reader
+        reader.next()
+        self._judged = self._started = False
+        self._early = None
+        self.wait_until = self._server.loop.time() + self.settings.idle_seconds
+        if reader.ahead:
+            transport.resume_reading()
+            self._server.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if (
+            self.exchange is None
+            and not self._lingering
+            and self.transport is not None
+            and not self.transport.is_closing()
+        ):
+            self._feed(b"")
+
+    # --- the sweep ---
+
+    def sweep(self, now: float) -> None:
+        """Close what is past its time. Called about once a second."""
+        transport = self.transport
+        if transport is None:
+            return
+        if self._stalled_since is not None and now - self._stalled_since > self.settings.slow_reader_seconds:
+            transport.abort()
+        elif self._body_since is not None:
+            passed = now - self._body_since
+            slow = self._reader.received < passed * self.settings.min_body_bytes_per_second
+            if passed > self.settings.body_grace_seconds and slow:
+                self._refuse_now(Refusal(408, "body_too_slow", "the request's body comes too slowly"))
+        elif now >= self.wait_until:
+            if self._started and not self._lingering and self._reader.ahead:
+                self._refuse_now(Refusal(408, "header_too_slow", "the request's head did not come in time"))
+            else:
+                transport.abort() if self._lingering else transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is going on here."""
+        return self.exchange is None and not self._started
+
+    def close_idle(self) -> None:
+        """Close if no request is under way."""
+        if self.idle and self.transport is not None:
+            self.transport.close()

@@ -1,0 +1,141 @@
+"""One address where an engine may answer: who is there, whether work may be sent, and how much it has.
+
+With a launcher the address is routable when the latest line of its stats stream is fresh, says Ready, carries
+the fleet's UID and one of its model names: pod addresses are reused, and a new tenant of an old address must
+not get another fleet's prompts. Without a launcher (a static file) the address is taken at its word.
+
+`identity` is the incarnation: a container that was restarted at the same address is another one, and a
+request that the first refused may try the second.
+"""
+
+from typing import Any
+
+from torpor.api import constants
+from torpor.dispatch import PodLoad
+
+from torpor_gateway.tokens import Calibration, Ratios
+from torpor_gateway.upstream import Pool
+
+SUSPECT_SECONDS = 1.0  # a pod that did not answer gets no request for this long
+
+
+class Endpoint:
+    """An engine's address in one fleet. Times are the loop's clock, seconds."""
+
+    __slots__ = (
+        "calibration",
+        "host",
+        "launcher_port",
+        "line_length",
+        "load_state",
+        "matched",
+        "name",
+        "pod",
+        "pool",
+        "port",
+        "stats",
+        "stats_at",
+        "stream_up",
+        "suspect_until",
+        "terminating",
+        "uses_launcher",
+    )
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        pool: Pool,
+        ratios: Ratios,
+        *,
+        launcher_port: int | None = None,
+        max_concurrency: int | None = None,
+    ) -> None:
+        self.host, self.port = host, port
+        self.launcher_port = launcher_port
+        self.uses_launcher = launcher_port is not None
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.pod = self.name
+        self.pool = pool
+        self.load_state = PodLoad(max_num_seqs=max_concurrency)
+        self.calibration = Calibration(ratios)
+        self.terminating = False
+        self.matched = not self.uses_launcher
+        self.stats: dict[str, Any] | None = None
+        self.stats_at = float("-inf")
+        self.stream_up = False
+        self.suspect_until = float("-inf")
+
+    @property
+    def load(self) -> int:
+        """Requests at the pod, as far as this process knows."""
+        return self.load_state.load
+
+    @property
+    def identity(self) -> str:
+        """This incarnation of whatever answers here."""
+        return str(self.stats.get("bootId", "")) + "@" + self.name if self.stats else self.name
+
+    @property
+    def state(self) -> str | None:
+        """The launcher's word for the pod's state; None where nothing is known."""
+        return self.stats.get("state") if self.stats else None
+
+    def answers(self, now: float, fresh_seconds: float) -> bool:
+        """Say whether an engine of the fleet answers here now, terminating or not."""
+        if not self.uses_launcher:
+            return True
+        return self.matched and now - self.stats_at < fresh_seconds and self.state == constants.STATE_READY
+
+    def routable(self, now: float, fresh_seconds: float) -> bool:
+        """Say whether new work may be sent here."""
+        return not self.terminating and now >= self.suspect_until and self.answers(now, fresh_seconds)
+
+    def starting(self, now: float, unix_time: float, fresh_seconds: float, credit_seconds: float) -> bool:
+        """Say whether a pod is on its way here and still within its credit."""
+        if (
+            not self.uses_launcher
+            or self.terminating
+            or self.state in (constants.STATE_FAILED, constants.STATE_DRAINING)
+        ):
+            return False
+        if self.stats is None or not self.matched:
+            return True  # an address without a launcher's word yet: the container has just begun
+        if self.state == constants.STATE_READY or now - self.stats_at >= fresh_seconds:
+            return False
+        started = self.stats.get("startedAt")
+        return not isinstance(started, int | float) or unix_time - started < credit_seconds
+
+    def report(self, stats: dict[str, Any], now: float, uid: str, models: tuple[str, ...]) -> bool:
+        """Take in a stats line; return whether it says something new about who and in which state."""
+        before = (self.matched, self.state, self.identity)
+        served = stats.get("models")
+        self.matched = (
+            bool(uid)
+            and stats.get("fleetUid") == uid
+            and isinstance(served, list)
+            and any(m in served for m in models)
+        )
+        self.stats, self.stats_at = stats, now
+        if isinstance(stats.get("pod"), str) and stats["pod"]:
+            self.pod = stats["pod"]
+        if self.matched:
+            running, waiting = _count(stats.get("running")), _count(stats.get("waiting"))
+            self.load_state.report(running, waiting, _count(stats.get("maxNumSeqs")))
+            self.calibration.report(
+                None if running is None or waiting is None else running + waiting,
+                self.load_state.in_flight,
+                _count(stats.get("promptTokensTotal")),
+                _count(stats.get("generationTokensTotal")),
+            )
+        return before != (self.matched, self.state, self.identity)
+
+    def silence(self) -> None:
+        """Forget the launcher's word: nobody is listening there any more."""
+        self.stats_at = float("-inf")
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 62:
+        return None
+    return int(value)

@@ -1,0 +1,310 @@
+"""The life of one request: arrive, perhaps wait, be sent to a pod, perhaps again to another, be answered, be over.
+
+Callbacks, no task per request: the data path costs microseconds and a request that waits costs its own bytes.
+The one rule behind all retries: a request may go to another pod as long as no data of an answer has reached
+the client, at most once per incarnation of a pod, and never because time has passed. What the client has
+received by then may be nothing, or a head and comments; in the second case a failure can only be an event.
+
+The client leaving ends everything at once, wherever the request is.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from torpor_gateway import answers
+from torpor_gateway.answers import Refusal
+from torpor_gateway.relay import Relay, StreamRelay, UnaryRelay
+from torpor_gateway.request import RequestHead
+from torpor_gateway.response import ResponseReader
+from torpor_gateway.surface import Operation
+from torpor_gateway.tokens import usage
+
+if TYPE_CHECKING:
+    from torpor_gateway.client import ClientConnection
+    from torpor_gateway.endpoint import Endpoint
+    from torpor_gateway.fleet import Fleet
+    from torpor_gateway.upstream import UpstreamConnection
+
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+_GONE = "EngineGone"
+
+
+class Exchange:
+    """One request of one client. `over` once it has ended."""
+
+    __slots__ = (
+        "_comment_timer",
+        "_comments",
+        "_connecting",
+        "_relay",
+        "arrived",
+        "body",
+        "body_size",
+        "client",
+        "connection",
+        "data_sent",
+        "deadline",
+        "endpoint",
+        "events",
+        "failure",
+        "fleet",
+        "head",
+        "head_sent",
+        "operation",
+        "over",
+        "stream",
+        "ticket",
+        "tried",
+        "waiting_since",
+    )
+
+    def __init__(
+        self,
+        client: "ClientConnection",
+        fleet: "Fleet",
+        operation: Operation,
+        head: RequestHead,
+        body: bytes,
+        *,
+        stream: bool,
+    ) -> None:
+        self.client, self.fleet, self.operation, self.head = client, fleet, operation, head
+        self.body, self.body_size, self.stream = body, len(body), stream
+        self.ticket = 0
+        self.tried: set[str] = set()
+        self.arrived = self.waiting_since = fleet.loop.time()
+        self.deadline = 0.0
+        self.head_sent = self.data_sent = self.over = False
+        self.events = 0
+        self.failure: str | None = None
+        self.endpoint: Endpoint | None = None
+        self.connection: UpstreamConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._relay: Relay | None = None
+        self._comments = False
+        self._comment_timer: asyncio.TimerHandle | None = None
+
+    # --- waiting ---
+
+    def wait(self, deadline: float, *, comments: bool, at_once: bool) -> None:
+        """Stand in the fleet's line until `deadline` (the loop's clock); with `comments`, keep the stream alive."""
+        self.deadline = deadline
+        self._comments = comments or self.head_sent
+        if not self._comments or self._comment_timer is not None:
+            return
+        if at_once and not self.head_sent:
+            self._comment()
+        else:
+            self._comment_timer = self.fleet.loop.call_later(
+                self.client.settings.comment_seconds, self._comment
+            )
+
+    def _comment(self) -> None:
+        self._comment_timer = None
+        if self.over or not self._comments:
+            return
+        if not self.head_sent:
+            self.begin(_STREAM_HEAD)
+        word = "waking" if self.fleet.asleep else "waiting for a free replica of"
+        self.write(f": {word} {self.fleet.spec.key}\n\n".encode())
+        self._comment_timer = self.fleet.loop.call_later(self.client.settings.comment_seconds, self._comment)
+
+    def give_up(self, refusal: Refusal) -> None:
+        """The limit passed."""
+        if self.failure and refusal.code != self.failure:
+            refusal = Refusal(
+                503, _GONE, f"{refusal.message}; before that: {self.failure}", retry_after=refusal.retry_after
+            )
+        self.refuse(refusal)
+
+    # --- to a pod ---
+
+    def dispatch(self, endpoint: "Endpoint") -> None:
+        """Send the request to a pod."""
+        self.endpoint = endpoint
+        endpoint.load_state.dispatched()
+        self.fleet.in_flight += 1
+        connection = endpoint.pool.take()
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._connecting = endpoint.pool.connect(self)
+
+    def connected(self, connection: "UpstreamConnection") -> None:
+        """The pod is there."""
+        self._connecting = None
+        if self.over:
+            connection.abort()
+            return
+        self._send(connection)
+
+    def not_connected(self, error: str) -> None:
+        """The pod is not there."""
+        self._connecting = None
+        self._pod_failed(f"{self._pod_name()}: {error}")
+
+    def _send(self, connection: "UpstreamConnection") -> None:
+        assert self.endpoint is not None
+        self.connection = connection
+        self._relay = None
+        head = self.head
+        request = b"POST %b HTTP/1.1\r\nHost: %b\r\n%bx-request-id: %b\r\nContent-Length: %d\r\n\r\n" % (
+            head.target,
+            self.endpoint.name.encode(),
+            head.forward,
+            head.request_id,
+            len(self.body),
+        )
+        connection.send(self, request, self.body)
+
+    def _pod_name(self) -> str:
+        return self.endpoint.pod if self.endpoint else "the pod"
+
+    # --- from a pod ---
+
+    def upstream_data(self, connection: "UpstreamConnection", response: ResponseReader) -> None:
+        """More of the answer is there."""
+        if not response.headed:
+            return
+        if self._relay is None:
+            streams = response.status == 200 and response.content_type.startswith(b"text/event-stream")
+            self._relay = StreamRelay(self, response) if streams else UnaryRelay(self, response)
+        self._relay.feed()
+
+    def upstream_lost(self, connection: "UpstreamConnection", response: ResponseReader, error: str) -> None:
+        """The connection broke before the answer was complete."""
+        self.connection = None
+        if connection.reused and connection.virgin and self.endpoint is not None:
+            self.fleet.upstream_retries["reused_connection"] += 1
+            self._connecting = self.endpoint.pool.connect(self)
+            return
+        if self._relay is not None:
+            self._relay.lost()
+        self._pod_failed(f"{self._pod_name()}: {error}")
+
+    def _pod_failed(self, error: str) -> None:
+        """No answer from this pod: try another, or say so, depending on what the client has."""
+        endpoint = self.endpoint
+        if endpoint is not None:
+            self.fleet.suspect(endpoint)
+        if self.data_sent:
+            self.break_off(error)
+        else:
+            self.retry("connection", error)
+
+    def retry(self, kind: str, error: str) -> None:
+        """Go back into the line, for another pod. Only before data has reached the client."""
+        fleet = self.fleet
+        fleet.upstream_retries[kind] += 1
+        self.failure = error
+        if self.endpoint is not None:
+            self.tried.add(self.endpoint.identity)
+        self.let_go()
+        if self.over:
+            return
+        if fleet.gone or (not fleet.managed and not fleet.untried(self)):
+            self.refuse(
+                Refusal(503, _GONE, f"no replica of {fleet.spec.key} answers: {error}", retry_after=5)
+            )
+            return
+        self.waiting_since = fleet.loop.time()
+        fleet.submit(self)
+
+    # --- to the client ---
+
+    def begin(self, head: bytes, length: int | None = None) -> None:
+        """Send a response's head, without its framing."""
+        self.head_sent = True
+        self.client.begin(head, length)
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the body."""
+        self.client.write_body(data)
+
+    def error_event(self, error: dict[str, Any]) -> None:
+        """End a stream that has begun, in order, with an error event and no mark of success."""
+        self.write(answers.event(error, self.operation.shape))
+        self._finish(200, str(error.get("code") or "error"), failed=True, keep=False)
+
+    def break_off(self, error: str) -> None:
+        """End a stream whose engine is gone: an error event, and no proper end of the body."""
+        if isinstance(self._relay, StreamRelay):
+            message = f"the answer was cut short: {error}"
+            self.write(answers.event(Refusal(502, _GONE, message).error, self.operation.shape))
+        self._finish(200, _GONE, failed=True, keep=False, cut=True)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error of ours: a status where it can still be one, else an event."""
+        if self.over:
+            return
+        if not (refusal.status == 404 and self.fleet.gone):
+            self.fleet.refused += 1
+        if self.head_sent:
+            self.error_event(refusal.error)
+            return
+        self.client.refuse(refusal, self.operation.shape)
+        self._finish(refusal.status, refusal.code, failed=False, keep=True, whole=True)
+
+    def answered(
+        self, status: int, content: bytes | None, prompt_output: tuple[int, int] | None = None
+    ) -> None:
+        """The engine's answer is complete and sent."""
+        fleet = self.fleet
+        if status < 400:
+            found = prompt_output or (usage(content) if content else None)
+            if found:
+                fleet.prompt_tokens += found[0]
+                fleet.output_tokens += found[1]
+                fleet.ratios.learn_prompt(found[0], self.body_size)
+                fleet.ratios.learn_output(found[1], self.events)
+            else:
+                fleet.prompt_tokens += round(self.body_size * fleet.ratios.prompt_per_byte)
+                fleet.output_tokens += round(self.events * fleet.ratios.output_per_event)
+            fleet.completed += 1
+        if self.endpoint is not None:
+            self.endpoint.calibration.sent(self.body_size, self.events)
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.done()
+        self._finish(status, "", failed=status >= 500, keep=True)
+
+    def client_gone(self) -> None:
+        """The client closed its connection: stop the engine, leave the line."""
+        if self.over:
+            return
+        self.fleet.leave(self)
+        self._finish(499, "ClientGone", failed=False, keep=False, whole=True)
+
+    def let_go(self) -> None:
+        """Give the pod back, closing the connection if the answer was not complete."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+        self._relay = None
+        if self.endpoint is not None:
+            self.endpoint.load_state.finished()
+            self.endpoint = None
+            self.fleet.released()
+
+    def _finish(
+        self, status: int, reason: str, *, failed: bool, keep: bool, cut: bool = False, whole: bool = False
+    ) -> None:
+        self.over = True
+        self.failure = None
+        if self._comment_timer is not None:
+            self._comment_timer.cancel()
+            self._comment_timer = None
+        self.fleet.answers[status, reason] += 1
+        if failed:
+            self.fleet.failed += 1
+        self.let_go()
+        self.body = b""
+        if cut:
+            self.client.cut()
+        elif not whole:
+            self.client.end(keep=keep)
+        else:
+            self.client.over(keep=keep)

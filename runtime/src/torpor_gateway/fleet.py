@@ -1,0 +1,241 @@
+"""One fleet at the gateway: its endpoints, its line of waiting requests, and what happened so far.
+
+A request is sent at once when a pod is below its dispatch line, else it asks for a verdict and waits here.
+Whatever may make room pumps the line: an answer that ends, a report, an endpoint that comes or changes. When
+the fleet passes from cold to busy or back, everyone who waits gets a fresh limit, because waiting for a wake
+and waiting for a slot are different things.
+
+Counters only grow and gauges are absolute; the demand stream and the metrics read them as they are.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torpor.dispatch import WaitingLine, least_loaded
+
+from torpor_gateway.answers import Refusal
+from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
+from torpor_gateway.policy import FleetSpec
+from torpor_gateway.sketch import HOLD_BOUNDS, ITL_BOUNDS, TTFT_BOUNDS, Sketch
+from torpor_gateway.tokens import Ratios
+from torpor_gateway.verdict import Regime, Situation, Wait, judge, limits, too_late
+
+if TYPE_CHECKING:
+    from torpor_gateway.exchange import Exchange
+
+_TICK_SECONDS = 0.25  # how often limits of waiting requests are looked at
+
+
+class Fleet:
+    """A fleet's state in this process. `changed(fleet, urgent)` is called when the operator should hear of it."""
+
+    def __init__(
+        self,
+        spec: FleetSpec,
+        loop: asyncio.AbstractEventLoop,
+        fresh_seconds: float,
+        changed: Callable[["Fleet", bool], None],
+        *,
+        managed: bool,
+    ) -> None:
+        self.spec = spec
+        self.loop = loop
+        self.endpoints: dict[str, Endpoint] = {}
+        self.ready: list[Endpoint] = []
+        self.line: WaitingLine[Exchange] = WaitingLine()
+        self.ratios = Ratios()
+        self.managed = managed  # pods come and go by themselves
+        self.gone = False
+        self.arrivals = self.retries = self.refused = self.completed = self.failed = 0
+        self.prompt_tokens = self.output_tokens = self.in_flight = 0
+        self.upstream_retries: Counter[str] = Counter()
+        self.answers: Counter[tuple[int, str]] = Counter()
+        self.ttft, self.itl, self.hold = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Sketch(HOLD_BOUNDS)
+        self.last_request: float | None = None
+        self.cold_since: float | None = None
+        self._fresh_seconds = fresh_seconds
+        self._changed = changed
+        self._regime = Regime.COLD
+        self._turn = 0
+        self._tick: asyncio.TimerHandle | None = None
+
+    @property
+    def asleep(self) -> bool:
+        """Whether no pod can answer now; what waits is then held, else queued."""
+        return not self.ready
+
+    def touch(self, *, urgent: bool = False) -> None:
+        """Say that the operator should hear of this fleet."""
+        self._changed(self, urgent)
+
+    def situation(self) -> Situation:
+        """Return the fleet's state for a verdict."""
+        now, unix_time = self.loop.time(), time.time()
+        credit = self.spec.policy.startup_seconds
+        starting = sum(
+            endpoint.starting(now, unix_time, self._fresh_seconds, credit)
+            for endpoint in self.endpoints.values()
+        )
+        cold_for = now - self.cold_since if self.cold_since is not None else None
+        return Situation(len(self.ready), starting, len(self.line), self.line.bytes, cold_for)
+
+    # --- requests ---
+
+    def arrive(self, exchange: "Exchange") -> None:
+        """Take in a new request: it is sent, waits, or is refused, before this returns."""
+        if exchange.head.retry_count:
+            self.retries += 1
+        else:
+            self.arrivals += 1
+        self.last_request = self.loop.time()
+        exchange.ticket = self.line.draw()
+        self.submit(exchange)
+
+    def submit(self, exchange: "Exchange") -> None:
+        """Send a request, or let it wait, or refuse it."""
+        if not len(self.line):
+            endpoint = self.pick(exchange)
+            if endpoint is not None:
+                exchange.dispatch(endpoint)
+                self.touch()
+                return
+        size = len(exchange.body)
+        if self.asleep and self.cold_since is None:
+            self.cold_since = self.loop.time()
+        situation = self.situation()
+        verdict = judge(
+            self.spec,
+            situation,
+            stream=exchange.stream,
+            size=size,
+            unix_time=time.time(),
+            jitter=random.random(),  # noqa: S311
+        )
+        if isinstance(verdict, Refusal):
+            self.touch(urgent=self.asleep)
+            exchange.refuse(verdict)
+            return
+        first = not len(self.line)
+        self.line.join(exchange.ticket, exchange, size)
+        self.touch(urgent=first)
+        self._start_tick()
+        self._regime = situation.regime
+        self._wait(exchange, verdict)
+        if self.ready:
+            self.pump()
+
+    def _wait(self, exchange: "Exchange", wait: Wait) -> None:
+        exchange.wait(self.loop.time() + wait.seconds, comments=wait.comments, at_once=wait.at_once)
+
+    def pick(self, exchange: "Exchange") -> Endpoint | None:
+        """Return the pod for a request: below its line, not tried before, the least loaded."""
+        target = self.spec.policy.queue_depth_target if self.managed else 0
+        tried = exchange.tried
+        open_pods = (
+            [pod for pod in self.ready if pod.load_state.accepts(target) and pod.identity not in tried]
+            if tried
+            else [pod for pod in self.ready if pod.load_state.accepts(target)]
+        )
+        self._turn += 1
+        return least_loaded(open_pods, self._turn)
+
+    def untried(self, exchange: "Exchange") -> bool:
+        """Say whether a pod is ready that the request has not been to, however loaded."""
+        return any(pod.identity not in exchange.tried for pod in self.ready)
+
+    def pump(self) -> None:
+        """Send what waits to pods that have room, in order."""
+        while len(self.line) and self.ready:
+            exchange = self.line.take(lambda waiting: self.pick(waiting) is not None)
+            if exchange is None:
+                return
+            endpoint = self.pick(exchange)
+            assert endpoint is not None
+            self.hold.observe(self.loop.time() - exchange.waiting_since)
+            exchange.dispatch(endpoint)
+            self.touch()
+
+    def leave(self, exchange: "Exchange") -> None:
+        """A waiting request goes away: its client left, or its limit passed."""
+        if self.line.leave(exchange.ticket):
+            self.hold.observe(self.loop.time() - exchange.waiting_since)
+            self.touch()
+
+    def released(self) -> None:
+        """A pod finished a request of ours."""
+        self.in_flight -= 1
+        self.touch()
+        if len(self.line):
+            self.pump()
+
+    # --- endpoints ---
+
+    def refresh(self) -> None:
+        """Look again which endpoints are routable, and act on it."""
+        now = self.loop.time()
+        self.ready = [pod for pod in self.endpoints.values() if pod.routable(now, self._fresh_seconds)]
+        if self.ready:
+            self.cold_since = None
+        self.touch()
+        if not len(self.line):
+            return
+        self.pump()
+        self._new_regime()
+
+    def suspect(self, endpoint: Endpoint) -> None:
+        """An endpoint did not answer: leave it alone for a moment."""
+        endpoint.suspect_until = self.loop.time() + SUSPECT_SECONDS
+        self.loop.call_later(SUSPECT_SECONDS, self.refresh)
+        self.refresh()
+
+    def retire(self) -> None:
+        """The fleet is gone: refuse what waits."""
+        self.gone = True
+        for exchange in self.line:
+            self.leave(exchange)
+            exchange.refuse(Refusal(404, "model_not_found", f"{self.spec.key} was deleted", param="model"))
+        for endpoint in self.endpoints.values():
+            endpoint.pool.close()
+
+    # --- limits ---
+
+    def _new_regime(self) -> None:
+        regime = self.situation().regime
+        before, self._regime = self._regime, regime
+        if regime is before:
+            return
+        if self.asleep and self.cold_since is None:
+            self.cold_since = self.loop.time()
+        fresh = (regime is Regime.BUSY) is not (before is Regime.BUSY)
+        for exchange in self.line:
+            wait = limits(self.spec.policy, regime, stream=exchange.stream)
+            deadline = self.loop.time() + wait.seconds if fresh else exchange.deadline
+            exchange.wait(deadline, comments=wait.comments, at_once=wait.at_once)
+
+    def _start_tick(self) -> None:
+        if self._tick is None:
+            self._tick = self.loop.call_later(_TICK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._tick = None
+        if not len(self.line):
+            return
+        self._start_tick()
+        self._new_regime()
+        now = self.loop.time()
+        for exchange in self.line:
+            if now >= exchange.deadline:
+                self.leave(exchange)
+                waited = now - exchange.waiting_since
+                refusal = too_late(
+                    self.spec,
+                    self.situation(),
+                    waited=waited,
+                    unix_time=time.time(),
+                    jitter=random.random(),  # noqa: S311
+                )
+                exchange.give_up(refusal)

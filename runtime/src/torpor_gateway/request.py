@@ -1,0 +1,298 @@
+"""Reading of client requests: one message at a time, screened before anything is believed.
+
+A head is collected up to its empty line, under a limit, and screened as a whole: control characters, bare CR
+or LF and folded lines are refused before the parser sees them, because an engine's parser might read them
+differently than ours. httptools parses what is left; the rules of framing (one Content-Length or `chunked`,
+never both) are then checked again here, since the whole defence against request smuggling hangs on them. The
+body is kept whole, under a limit. How the bytes were cut into packets changes nothing.
+
+Upgrade requests are read as if the header were not there, which is what HTTP allows and what clients that
+offer h2c on every request expect.
+"""
+
+import re
+
+import httptools
+
+from torpor_gateway.answers import Refusal
+from torpor_gateway.chunks import ChunkedDecoder
+from torpor_gateway.settings import Settings
+
+_SUSPECT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_HOST = re.compile(rb"[A-Za-z0-9._~:\[\]%-]{0,255}")
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+# Ours to write, meant for this connection alone, or none of the engine's business.
+_NOT_FORWARDED = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"http2-settings",
+        b"expect",
+        b"authorization",
+        b"x-api-key",
+        b"accept-encoding",
+        b"x-request-id",
+        b"cookie",
+    }
+)
+
+
+class RequestHead:
+    """A parsed request head. `forward` holds the header lines that go to the engine, ready to send."""
+
+    __slots__ = (
+        "chunked",
+        "content_encoding",
+        "content_length",
+        "content_type",
+        "expects_continue",
+        "forward",
+        "host",
+        "keep_alive",
+        "method",
+        "path",
+        "request_id",
+        "retry_count",
+        "target",
+        "version",
+    )
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = b""
+        self.path = ""
+        self.version = ""
+        self.host = ""
+        self.content_length: int | None = None
+        self.content_type = b""
+        self.content_encoding = b""
+        self.chunked = False
+        self.expects_continue = False
+        self.keep_alive = True
+        self.retry_count = 0
+        self.request_id = b""
+        self.forward = b""
+
+
+class _Lines:
+    """What httptools calls back."""
+
+    __slots__ = ("headers", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+
+def _bad(message: str, code: str = "bad_request") -> Refusal:
+    return Refusal(400, code, message)
+
+
+def parse_head(raw: bytes, max_headers: int) -> RequestHead:
+    """Parse a head, its final empty line included. Raises Refusal 400, 417 or 431."""
+    if _SUSPECT.search(raw):
+        raise _bad("the request's head contains control characters, bare line ends or folded lines")
+    if raw.count(b"\n") > max_headers + 2:
+        raise Refusal(431, "too_many_headers", f"more than {max_headers} header fields")
+    lines = _Lines()
+    parser = httptools.HttpRequestParser(lines)
+    try:
+        parser.feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass
+    except (httptools.HttpParserError, UnicodeDecodeError) as error:
+        raise _bad(f"not a valid HTTP/1.1 request: {error}") from None
+    head = RequestHead()
+    head.method = parser.get_method().decode()
+    head.version = parser.get_http_version()
+    if head.version not in ("1.1", "1.0"):
+        raise _bad(f"HTTP/{head.version} is not spoken here; use HTTP/1.1")
+    head.keep_alive = head.version == "1.1"
+    _read_headers(head, lines.headers)
+    _read_target(head, lines.url)
+    return head
+
+
+def _read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]]) -> None:
+    forward: list[bytes] = []
+    hosts = lengths = codings = 0
+    drop: set[bytes] = set()
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in _NOT_FORWARDED:
+            forward.append(b"%b: %b\r\n" % (name, value))
+            if lower == b"content-type":
+                head.content_type = value
+            elif lower == b"content-encoding":
+                head.content_encoding = value
+            elif lower == b"x-stainless-retry-count" and value.isdigit():
+                head.retry_count = min(int(value[:9]), 1000)
+        elif lower == b"host":
+            hosts += 1
+            if not _HOST.fullmatch(value):
+                raise _bad("Host: not a host name")
+            head.host = value.decode("ascii")
+        elif lower == b"content-length":
+            lengths += 1
+            if not _LENGTH.fullmatch(value):
+                raise _bad("Content-Length: must be a whole number")
+            head.content_length = int(value)
+        elif lower == b"transfer-encoding":
+            codings += 1
+            if value.strip().lower() != b"chunked":
+                raise _bad("Transfer-Encoding: only `chunked` is understood")
+            head.chunked = True
+        elif lower == b"connection":
+            for option in value.lower().split(b","):
+                token = option.strip()
+                if token == b"close":
+                    head.keep_alive = False
+                elif token and token not in (b"keep-alive", b"content-type"):
+                    drop.add(token)
+        elif lower == b"expect":
+            if value.lower() != b"100-continue":
+                raise Refusal(417, "expectation_failed", "Expect: only 100-continue is understood")
+            head.expects_continue = head.version == "1.1"
+        elif lower == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            head.request_id = value
+    if hosts > 1 or (hosts == 0 and head.version == "1.1"):
+        raise _bad("Host: exactly one is required")
+    if lengths > 1 or codings > 1 or (lengths and codings):
+        raise _bad("a body is framed by one Content-Length or one Transfer-Encoding, not by several")
+    if head.chunked and head.version == "1.0":
+        raise _bad("Transfer-Encoding: not in HTTP/1.0")
+    if drop:
+        forward = [line for line in forward if line.partition(b":")[0].lower() not in drop]
+    head.forward = b"".join(forward)
+
+
+def _read_target(head: RequestHead, url: bytes) -> None:
+    if url[:7].lower() == b"http://" or url[:8].lower() == b"https://":
+        authority, slash, rest = url.partition(b"://")[2].partition(b"/")
+        if not _HOST.fullmatch(authority):
+            raise _bad("the request's target names no valid host")
+        head.host = authority.decode("ascii")
+        url = slash + rest
+    if not url.startswith(b"/"):
+        url = b"/" if head.method == "OPTIONS" else url
+        if not url.startswith(b"/"):
+            raise _bad("the request's target must be a path")
+    url = url.partition(b"#")[0]
+    head.target = url
+    head.path = url.partition(b"?")[0].decode("latin-1")
+
+
+class RequestReader:
+    """Collects one request. `head` is there once the head is; `complete` once the body is. Raises Refusal.
+
+    Bytes behind the end of the request stay in `ahead`.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_left",
+        "_limit",
+        "_parts",
+        "_settings",
+        "ahead",
+        "complete",
+        "head",
+        "received",
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limit = settings.max_body_bytes
+        self._reset()
+        self.ahead = b""
+
+    def _reset(self) -> None:
+        self.head: RequestHead | None = None
+        self.complete = False
+        self.received = 0  # bytes of the body so far
+        self._decoder: ChunkedDecoder | None = None
+        self._parts: list[bytes] = []
+        self._left = 0
+
+    def next(self) -> None:
+        """Make ready for the next request on this connection; `ahead` must then be fed by `feed(b"")`."""
+        self._reset()
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        parts = self._decoder.parts if self._decoder else self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes; stops at the end of the head when it has just been read, so that it can be judged first.
+
+        The caller continues with `feed(b"")`.
+        """
+        if self.ahead:
+            data = self.ahead + data
+            self.ahead = b""
+        if self.complete:
+            self.ahead = data
+            return
+        if self.head is None:
+            self._feed_head(data)
+        else:
+            self._feed_body(data)
+
+    def _feed_head(self, data: bytes) -> None:
+        while data.startswith(b"\r\n"):  # some clients send an empty line after a body
+            data = data[2:]
+        limit = self._settings.max_header_bytes
+        end = data.find(b"\r\n\r\n", 0, limit)
+        if end < 0:
+            if len(data) >= limit:
+                raise Refusal(431, "header_too_large", f"the request's head is larger than {limit} bytes")
+            if data and data != b"\r" and not 65 <= data[0] <= 90:
+                raise _bad("not an HTTP/1.1 request")
+            self.ahead = data
+            return
+        if not 65 <= data[0] <= 90:
+            raise _bad("not an HTTP/1.1 request")
+        self.head = head = parse_head(data[: end + 4], self._settings.max_headers)
+        self.ahead = data[end + 4 :]
+        if head.chunked:
+            self._decoder = ChunkedDecoder(self._limit)
+        elif head.content_length:
+            if head.content_length > self._limit:
+                raise Refusal(413, "body_too_large", f"the body is larger than {self._limit} bytes")
+            self._left = head.content_length
+        else:
+            self.complete = True
+
+    def _feed_body(self, data: bytes) -> None:
+        if self._decoder is not None:
+            self.received += len(data)
+            self.ahead = self._decoder.feed(data)
+            self.received -= len(self.ahead)
+            self.complete = self._decoder.complete
+            return
+        part = data[: self._left] if len(data) > self._left else data
+        if part:
+            self._parts.append(part)
+            self.received += len(part)
+            self._left -= len(part)
+        if not self._left:
+            self.ahead = data[len(part) :]
+            self.complete = True

@@ -1,0 +1,121 @@
+"""Reading of engine responses: status, headers, body parts, and whether the end was a real end.
+
+httptools reads the framing. What it cannot tell is the end of a body without framing, which only the closing
+of the connection ends; and it calls an interim answer (100, 103) a message of its own. Both are handled here.
+A response whose connection closes before its announced end is cut, whatever has arrived.
+"""
+
+import httptools
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+        b"content-length",
+        b"te",
+        b"trailer",
+        b"upgrade",
+    }
+)
+_MAX_HEAD = 64 * 1024
+
+
+class BadResponse(Exception):
+    """The engine's bytes are not an HTTP response."""
+
+
+class ResponseReader:
+    """One response. `parts` fills with the body's bytes as they come and is emptied by whoever passes them on."""
+
+    __slots__ = (
+        "_chunked",
+        "_head_bytes",
+        "_interim",
+        "_parser",
+        "complete",
+        "content_type",
+        "headed",
+        "headers",
+        "keep_alive",
+        "length",
+        "parts",
+        "retry_after",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._head_bytes = 0
+        self.parts: list[bytes] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.headers: list[bytes] = []  # finished lines that may be passed on
+        self.status = 0
+        self.content_type = b""
+        self.length: int | None = None
+        self.retry_after = False
+        self.keep_alive = False
+        self.headed = False
+        self.complete = False
+        self._chunked = False
+        self._interim = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes. Raises BadResponse."""
+        if not self.headed:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self.complete:
+                raise BadResponse(str(error)) from None
+            self.keep_alive = False  # bytes behind the end
+        except httptools.HttpParserUpgrade:
+            raise BadResponse("the engine switched protocols") from None
+        if not self.headed and self._head_bytes > _MAX_HEAD:
+            raise BadResponse("the response's head is too large")
+
+    def eof(self) -> bool:
+        """The connection closed: say whether the response was complete by then."""
+        if self.headed and not self.complete and not self._chunked and self.length is None:
+            self.complete = True
+        return self.complete
+
+    # --- called by httptools ---
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise BadResponse("a second response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lower = name.lower()
+        if lower not in _HOP_BY_HOP:
+            self.headers.append(b"%b: %b\r\n" % (name, value))
+            if lower == b"content-type":
+                self.content_type = value.lower()
+            elif lower == b"retry-after":
+                self.retry_after = True
+        elif lower == b"content-length":
+            self.length = int(value)
+        elif lower == b"transfer-encoding":
+            self._chunked = True
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            self._interim = True
+            return
+        self.headed = True
+        self.keep_alive = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        self.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._begin()
+            return
+        self.complete = True

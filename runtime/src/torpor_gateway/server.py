@@ -1,0 +1,155 @@
+"""The data port: takes requests from client connections, finds their fleet, and answers what the gateway itself knows.
+
+Everything that can be judged by the head is judged there: a path that does not exist, a method it does not
+have. The fleet is the one of the Host header where that names one, else the owner of the body's `model`.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from urllib.parse import unquote
+
+import orjson
+
+from torpor_gateway import surface
+from torpor_gateway.answers import Refusal
+from torpor_gateway.client import ClientConnection
+from torpor_gateway.exchange import Exchange
+from torpor_gateway.peek import peek
+from torpor_gateway.registry import Registry
+from torpor_gateway.request import RequestHead
+from torpor_gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """The gateway's data plane in one process."""
+
+    def __init__(self, settings: Settings, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.loop = loop
+        self.draining = False
+        self.connections: set[ClientConnection] = set()
+        self.buffered_bytes = 0
+        self.refusals: Counter[tuple[int, str]] = Counter()
+        self._listener: asyncio.Server | None = None
+        self._id_prefix = secrets.token_hex(6).encode()
+        self._id = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Accept connections; return the port. Raises OSError."""
+        self._listener = await self.loop.create_server(
+            lambda: ClientConnection(self), host, port, backlog=2048
+        )
+        self._sweeper = self.loop.call_later(1.0, self._sweep)
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    def stop_accepting(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        if self._listener is not None:
+            self._listener.close()
+
+    def drain(self) -> None:
+        """Answer from now on with `Connection: close`, and close what is idle."""
+        self.draining = True
+
+    def close_idle(self) -> None:
+        """Close the connections on which no request is under way."""
+        for connection in list(self.connections):
+            connection.close_idle()
+
+    def abort(self) -> None:
+        """Cut off everything."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self.stop_accepting()
+        for connection in list(self.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    @property
+    def busy(self) -> int:
+        """Requests under way."""
+        return sum(connection.exchange is not None for connection in self.connections)
+
+    def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(1.0, self._sweep)
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.sweep(now)
+        self.registry.sweep()
+
+    # --- for connections ---
+
+    def opened(self, connection: ClientConnection) -> bool:
+        """Register a connection; False if it is one too many."""
+        self.connections.add(connection)
+        return len(self.connections) <= self.settings.max_connections
+
+    def closed(self, connection: ClientConnection) -> None:
+        """Forget a connection."""
+        connection._forget_body()
+        self.connections.discard(connection)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Count an error of ours."""
+        self.refusals[refusal.status, refusal.code] += 1
+
+    def next_id(self) -> bytes:
+        """Make up a request id: unique to this process and the request, not a secret."""
+        self._id += 1
+        return b"%b-%x" % (self._id_prefix, self._id)
+
+    def check(self, head: RequestHead) -> None:
+        """Judge a request by its head. Raises Refusal."""
+        method = surface.allowed_method(head.path)
+        if method is None:
+            raise Refusal(404, "not_found", f"there is no {_printable(head.path)} here")
+        if head.method != method:
+            raise Refusal(405, "method_not_allowed", f"{head.path}: use {method}", allow=method)
+        if self.buffered_bytes + (head.content_length or 0) > self.settings.max_buffered_bytes:
+            raise Refusal(503, "out_of_memory", "the gateway keeps as many requests as it may", retry_after=5)
+
+    def handle(self, client: ClientConnection, head: RequestHead, body: bytes) -> None:
+        """Answer a complete request, or start its exchange. Raises Refusal."""
+        operation = surface.OPERATIONS.get(head.path)
+        if operation is None:
+            self._local(client, head)
+            return
+        model, stream = peek(body, operation.body, head.content_type, head.content_encoding)
+        fleet = self.registry.resolve(head.host, model)
+        exchange = Exchange(client, fleet, operation, head, body, stream=stream)
+        client.exchange = exchange
+        fleet.arrive(exchange)
+
+    # --- what the gateway answers itself ---
+
+    def _local(self, client: ClientConnection, head: RequestHead) -> None:
+        if head.path == "/healthz":
+            client.answer(200, b"ok\n", b"text/plain")
+        elif head.path == "/readyz":
+            ready = not self.draining and self.registry.complete
+            client.answer(200 if ready else 503, b"ok\n" if ready else b"not ready\n", b"text/plain")
+        else:
+            client.answer(200, self._models(head))
+
+    def _models(self, head: RequestHead) -> bytes:
+        models = [
+            {"id": name, "object": "model", "created": created, "owned_by": "torpor"}
+            for name, created in self.registry.models(head.host)
+        ]
+        if head.path == surface.MODELS:
+            return orjson.dumps({"object": "list", "data": models})
+        wanted = unquote(head.path.removeprefix(surface.MODELS + "/"))
+        for model in models:
+            if model["id"] == wanted:
+                return orjson.dumps(model)
+        raise Refusal(404, "model_not_found", f"the model {_printable(wanted)} does not exist", param="model")
+
+
+def _printable(text: str) -> str:
+    return "`" + "".join(char if char.isprintable() else "?" for char in text[:128]) + "`"

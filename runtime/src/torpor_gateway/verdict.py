@@ -1,0 +1,141 @@
+"""What a request is told that cannot be sent to a pod right now: wait, or a refusal that is true.
+
+The table of states, as one pure function. The fleet is *busy* (pods are ready, all have enough), *growing*
+(busy, and one more is starting within its credit) or *cold* (no pod is ready). Waiting has a limit that
+belongs to the state: who waits for a wake waits longer than who waits for a slot, and a change of the state
+starts a fresh limit.
+
+The jitter is an argument, and so is the time: the same world gives the same answer.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torpor.api import constants
+
+from torpor_gateway.answers import Refusal
+from torpor_gateway.policy import Condition, FleetSpec, Policy
+
+# Where no cold start was measured yet, for Retry-After only: nothing is refused because of it.
+UNMEASURED_COLD_START_SECONDS = 60.0
+JITTER = 0.25  # of the wait, added: a thousand refused clients must not come back in the same second
+
+
+class Regime(Enum):
+    """Why a request cannot be sent now."""
+
+    COLD = "cold"
+    GROWING = "growing"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A fleet at one moment. `cold_for` seconds since somebody began to wait for its wake; None: nobody does."""
+
+    ready: int
+    starting: int
+    waiting: int
+    waiting_bytes: int
+    cold_for: float | None = None
+
+    @property
+    def regime(self) -> Regime:
+        """The state that the limits go by."""
+        if self.ready == 0:
+            return Regime.COLD
+        return Regime.GROWING if self.starting else Regime.BUSY
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait here, for at most `seconds`. With `comments` a stream is kept alive by SSE comments, from `at_once` or later."""
+
+    seconds: float
+    comments: bool
+    at_once: bool
+
+
+def judge(
+    spec: FleetSpec, now: Situation, *, stream: bool, size: int, unix_time: float, jitter: float
+) -> Wait | Refusal:
+    """Decide for a request of `size` bytes. `jitter` is in 0..1."""
+    regime = now.regime
+    if regime is Regime.COLD:
+        refusal = _cannot_wake(spec, unix_time, jitter)
+        if refusal:
+            return refusal
+    policy = spec.policy
+    if now.waiting >= policy.max_held_requests or now.waiting_bytes + size > policy.max_held_bytes:
+        what = f"{now.waiting} requests ({now.waiting_bytes} bytes) are waiting for {spec.key} already"
+        return _later(spec, now, what, jitter)
+    wait = limits(policy, regime, stream=stream)
+    if regime is Regime.COLD and spec.status.cold_start_seconds is not None:
+        expected = expected_wake(spec, now)
+        if expected > wait.seconds:
+            limit = f"{wait.seconds:.0f} s"
+            what = f"{spec.key} needs about {expected:.0f} s to wake, longer than this request may wait ({limit})"
+            return _later(spec, now, what, jitter)
+    return wait
+
+
+def limits(policy: Policy, regime: Regime, *, stream: bool) -> Wait:
+    """Return how long a request that has a place may wait in `regime`, and how."""
+    if regime is Regime.BUSY:
+        return Wait(policy.max_queue_seconds, comments=False, at_once=False)
+    comments = stream and policy.response == constants.RESPONSE_KEEP_ALIVE
+    seconds = policy.hold_seconds if comments else policy.unary_hold_seconds
+    return Wait(seconds, comments=comments, at_once=regime is Regime.COLD)
+
+
+def too_late(spec: FleetSpec, now: Situation, *, waited: float, unix_time: float, jitter: float) -> Refusal:
+    """Answer a request whose limit has passed, with the reason of the condition where there is one."""
+    if now.regime is Regime.COLD:
+        refusal = _cannot_wake(spec, unix_time, jitter)
+        if refusal:
+            return refusal
+        return _later(spec, now, f"{spec.key} did not wake within {waited:.0f} s", jitter)
+    return _later(spec, now, f"every replica of {spec.key} stayed busy for {waited:.0f} s", jitter)
+
+
+def expected_wake(spec: FleetSpec, now: Situation) -> float:
+    """Return the seconds until a waking fleet is expected to answer: its measured cold start less what has passed.
+
+    A wake that takes longer than measured is expected to take a tenth more, so that nobody is told to hammer.
+    """
+    total = spec.status.cold_start_seconds
+    if total is None:
+        total = UNMEASURED_COLD_START_SECONDS
+    return max(1.0, total / 10, total - (now.cold_for or 0.0))
+
+
+def _cannot_wake(spec: FleetSpec, unix_time: float, jitter: float) -> Refusal | None:
+    if spec.externally_at_zero:
+        message = f"{spec.key} is scaled to zero by spec.scaling.replicas; remove the field or set it to wake the fleet"
+        return _refuse(
+            503, constants.SCALED_TO_ZERO_EXTERNALLY, message, UNMEASURED_COLD_START_SECONDS, jitter
+        )
+    failure = spec.status.failure()
+    if failure:
+        next_attempt = spec.status.next_attempt
+        if failure.reason == constants.SPEC_INVALID or next_attempt is None or next_attempt > unix_time:
+            wait = UNMEASURED_COLD_START_SECONDS if next_attempt is None else next_attempt - unix_time
+            return _refuse(503, failure.reason, _failure_text(spec, failure), wait, jitter)
+    if spec.policy.response == constants.RESPONSE_REJECT:
+        total = spec.status.cold_start_seconds or UNMEASURED_COLD_START_SECONDS
+        return _refuse(503, constants.WAKING, f"{spec.key} is asleep and now waking", total, jitter)
+    return None
+
+
+def _failure_text(spec: FleetSpec, failure: Condition) -> str:
+    return f"{spec.key} cannot wake: {failure.message or failure.reason}"
+
+
+def _later(spec: FleetSpec, now: Situation, what: str, jitter: float) -> Refusal:
+    if now.regime is Regime.BUSY:
+        return _refuse(429, "QueueFull", what, min(10.0, max(1.0, spec.policy.max_queue_seconds / 4)), jitter)
+    return _refuse(503, constants.WAKING, what, expected_wake(spec, now), jitter)
+
+
+def _refuse(status: int, code: str, message: str, wait: float, jitter: float) -> Refusal:
+    return Refusal(status, code, message, retry_after=max(1.0, wait) * (1 + JITTER * jitter))
