@@ -33,6 +33,7 @@ from torpor_engine.warmup import warm_up
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
+LAST_WORDS_SECONDS = 1.0
 SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY")
 
 
@@ -160,8 +161,7 @@ class Launch:
         self.board.enter("Warming")
         self.tasks.append(asyncio.create_task(engine.measure(self.board)))
         with self._timed("warmup"):
-            deadline = self.started + self.settings.startup_seconds
-            await self._unless_exited(warm_up(self.http, self.settings.model_names, deadline, say))
+            await self._unless_exited(warm_up(self.http, self.settings.model_names, say))
         self.board.finished("total", time.monotonic() - self.started)
         self.board.ready_at = time.time()
         self.board.enter("Ready")
@@ -182,6 +182,9 @@ class Launch:
         ends: set[asyncio.Future[Any]] = {task, self.engine.exited}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                # A dying engine first breaks its connections; what it ends with says more.
+                await asyncio.wait({self.engine.exited}, timeout=LAST_WORDS_SECONDS)
             if self.engine.exited.done():
                 raise await self._crashed("before it was ready")
             task.result()

@@ -10,7 +10,6 @@ instead of never.
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
 from torpor_engine.localhost import AnswerError
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from torpor_engine.localhost import Localhost
 
 MODELS_SECONDS = 30.0
+# Compiling on the first request may take many minutes; the startup budget ends the wait, not this.
+TOKEN_SECONDS = 86400.0
 # Not the right request for this model; anything else that is not 200 is a failure of the engine.
 WRONG_KIND = (400, 404, 405, 422, 501)
 
@@ -74,10 +75,8 @@ async def check_served_names(engine: Localhost, names: Sequence[str]) -> None:
         )
 
 
-async def warm_up(
-    engine: Localhost, names: Sequence[str], deadline: float, say: Callable[[str], None]
-) -> str | None:
-    """Have one token generated under the first of `names` before the monotonic time `deadline`.
+async def warm_up(engine: Localhost, names: Sequence[str], say: Callable[[str], None]) -> str | None:
+    """Have one token generated under the first of `names`; the caller bounds the time.
 
     Returns the path that worked, None when the model takes no request known here. Raises
     LaunchError(WarmupFailed).
@@ -86,7 +85,7 @@ async def warm_up(
     refusals = []
     for path, body in requests_for(names[0]):
         try:
-            answer = await engine.request("POST", path, max(1.0, deadline - time.monotonic()), body)
+            answer = await engine.request("POST", path, TOKEN_SECONDS, body)
         except AnswerError as error:
             raise LaunchError(
                 Outcome.WarmupFailed, f"the first token never came: {path}: {error}; see the engine's log"
