@@ -28,6 +28,7 @@ ATTEMPTS = 3
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")  # the first that is there is what the engine takes
 TEXT_SUFFIXES = (".json", ".txt", ".py", ".model", ".tiktoken", ".jinja", ".yaml", ".yml", ".spm")
 NOT_FOUND = {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "HFValidationError"}
+CONFIGS = {"config.json", "params.json"}
 AWAY = {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}
 DENIED = {"GatedRepoError", "DisabledRepoError"}
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
@@ -95,14 +96,18 @@ def fetch(hub: Any, repo: str, revision: str, cache: str | None, weights: bool) 
     except Exception as error:
         if class_names(error) & (NOT_FOUND | DENIED) or http_status(error) in (401, 403):
             raise
-        try:  # offline, or the Hub is away: what the cache has must do
-            hub.snapshot_download(repo, revision=revision, cache_dir=cache, local_files_only=True)
+        try:
+            # Offline, or the Hub is away: what the cache has must do. Newer clients compare the cache with the
+            # repository's whole list of files, so only the configuration is asked for; the engine knows the rest.
+            hub.snapshot_download(
+                repo, revision=revision, cache_dir=cache, allow_patterns=[*CONFIGS], local_files_only=True
+            )
         except Exception as nothing:
             raise nothing if "OfflineModeIsEnabled" in class_names(error) else error from None
         return {"bytes": None, "cached": True}
     sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
     files = choose_files(sizes, weights)
-    if not {"config.json", "params.json"} & set(files) and not any(name.endswith(".gguf") for name in sizes):
+    if not CONFIGS & set(files) and not any(name.endswith(".gguf") for name in sizes):
         shown = ", ".join(sorted(sizes)[:8]) or "nothing"
         message = f"spec.model.uri=hf://{repo}: no config.json, the repository has {shown}; name a model"
         return {"outcome": "ModelNotFound", "message": message}

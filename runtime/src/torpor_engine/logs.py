@@ -125,9 +125,13 @@ class Tee(threading.Thread):
                 os.close(self._source)
                 return
             self._reader.feed(chunk)
-            view = memoryview(chunk)
-            while writable and view:
-                try:
-                    view = view[os.write(self._target, view) :]
-                except OSError:
-                    writable = False
+            writable = writable and self._write(memoryview(chunk))
+
+    def _write(self, view: memoryview) -> bool:
+        """Write all of `view`; False when nobody can read it any more."""
+        try:
+            while view:
+                view = view[os.write(self._target, view) :]
+        except OSError:
+            return False
+        return True

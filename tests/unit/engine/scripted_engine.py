@@ -79,7 +79,14 @@ def main() -> None:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--served-model-name", nargs="+")
-    for flag in ("--max-num-seqs", "--revision", "--shutdown-timeout", "--dtype", "--api-key"):
+    for flag in (
+        "--max-num-seqs",
+        "--revision",
+        "--shutdown-timeout",
+        "--dtype",
+        "--api-key",
+        "--load-format",
+    ):
         parser.add_argument(flag)
     args = parser.parse_args()
     Handler.names = tuple(args.served_model_name)
