@@ -1,0 +1,78 @@
+"""A wake that cannot succeed: the object names the reason within 30 s, and the held request gets it by its
+deadline."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from e2e.support.chat import Outcome, chat_now
+
+HOLD = 40
+SECONDS_TO_NAME_THE_REASON = 30
+# What is broken, and the reason that has to be named.
+BROKEN = {
+    "no-image": (
+        "ImagePullFailed",
+        {"engine": {"image": "localhost:9/torpor/absent:1"}},
+    ),
+    "crashes": (
+        "EngineCrashed",
+        {"args": ["--fault=exit-at-start=3,message=the accelerator is on fire"]},
+    ),
+    "bad-flag": (
+        "InvalidEngineArgs",
+        {"args": ["--no-such-flag"]},
+    ),
+    "no-model": (
+        "ModelNotFound",
+        {
+            "model": {"uri": "image:///models/absent"},
+            "engine": {"type": "vLLM", "image": "localhost/torpor-vllm-cpu:0.32.0", "args": []},
+        },
+    ),
+    "no-node": (
+        "Unschedulable",
+        {"engine": {"resources": {"limits": {"example.com/absent": 1}}}},
+    ),
+}
+
+
+def head_start(world):
+    """Wake all of them at once; returns per name (reasons with their time, outcome)."""
+    with world.namespace("failing_wake") as ns, ThreadPoolExecutor(len(BROKEN)) as pool:
+        return dict(zip(BROKEN, pool.map(lambda name: fail(world, ns, name), BROKEN), strict=True))
+
+
+def fail(world, ns: str, name: str) -> tuple[float | None, dict, Outcome]:
+    """Send one request to a sleeping broken fleet and watch its conditions until the request ends."""
+    reason, spec = BROKEN[name]
+    cold = {"coldStart": {"holdSeconds": HOLD, "unaryHoldSeconds": HOLD}}
+    fleet = world.make(ns, name, gpus=0, traffic=cold, scaling={"idleSeconds": 300}, **spec)
+    named_after, last = None, {}
+    with ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        request = pool.submit(chat_now, world.gateway, fleet.model, stream=False, seconds=HOLD + 30)
+        while not request.done():
+            told = {
+                c["type"]: f"{c['status']} {c['reason']}: {c['message']}"
+                for c in fleet.status()["conditions"]
+            }
+            if any(reason in text for text in told.values()):
+                named_after = named_after or time.monotonic() - begun
+                last = told
+            time.sleep(0.25)
+        return named_after, last or told, request.result()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_reason_is_named_and_the_request_is_answered_with_it(early, name):
+    reason = BROKEN[name][0]
+    named_after, conditions, outcome = early[name]
+    assert named_after is not None, f"{reason} was never named: {conditions}"
+    assert named_after <= SECONDS_TO_NAME_THE_REASON, (named_after, conditions)
+    assert conditions["Ready"].startswith("False"), conditions
+    assert outcome.kind == "refused", outcome
+    assert outcome.status == 503
+    assert reason in str(outcome.error["message"]), outcome.error
+    assert outcome.done_at - outcome.begun_at <= HOLD + 5

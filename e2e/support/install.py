@@ -1,0 +1,117 @@
+"""Torpor in a cluster, the way a user gets it: one `helm install` of the chart in this checkout.
+
+Only the images differ from a user's install (built here, loaded into the node) and the gateway's drain,
+which is cut to a test's patience. The gateway is reached as pods reach it, through its Service: by
+ClusterIP where the node is this host, else by a NodePort beside the chart's Service, so that a gateway pod
+may go without taking the door with it.
+"""
+
+import contextlib
+import json
+import subprocess
+from pathlib import Path
+
+from e2e.support.http1 import Address
+from e2e.support.kube import ApiError, Cluster, Object
+from e2e.support.waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "torpor"
+NAMESPACE = "torpor-system"
+RELEASE = "torpor"
+GATEWAY = "torpor-gateway"
+OPERATOR = "torpor-operator"
+TAG = "dev"
+
+VALUES: Object = {
+    "operator": {"image": {"registry": "localhost", "repository": "torpor-operator", "tag": TAG}},
+    "gateway": {
+        "image": {"registry": "localhost", "repository": "torpor-gateway", "tag": TAG},
+        "drain": {"holdSeconds": 60, "streamSeconds": 60},
+    },
+    "engine": {"image": {"registry": "localhost", "repository": "torpor-engine", "tag": TAG}},
+}
+
+
+def helm(cluster: Cluster, helm_path: str, *args: str, stdin: str = "", timeout: float = 300) -> str:
+    """Run helm on this cluster and return what it printed; raises CalledProcessError with its stderr as a
+    note.
+    """
+    command = [helm_path, "--kubeconfig", str(cluster.kubeconfig), "--kube-context", cluster.context, *args]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode:
+        error = subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+        error.add_note(done.stderr.strip() or done.stdout.strip())
+        raise error
+    return done.stdout
+
+
+def install(cluster: Cluster, helm_path: str, values: Object | None = None) -> str:
+    """`helm upgrade --install` with the images built here; returns what helm printed.
+
+    Waits until every pod is ready. `values` stand in for VALUES.
+    """
+    where = ("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m", "--values", "-")
+    told = json.dumps(values or VALUES)  # JSON is YAML
+    return helm(cluster, helm_path, "upgrade", "--install", RELEASE, str(CHART), *where, stdin=told)
+
+
+def uninstall(cluster: Cluster, helm_path: str) -> None:
+    """`helm uninstall` and the release's pods gone; a release that is not there is what was wanted."""
+    helm(cluster, helm_path, "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
+
+
+def refresh(cluster: Cluster) -> None:
+    """Replace pods that run an older build of an image whose tag did not change; no effect right after an
+    install.
+    """
+    for name in (OPERATOR, GATEWAY):
+        cluster.kubectl("rollout", "restart", "deployment", name, "-n", NAMESPACE)
+    for name in (OPERATOR, GATEWAY):
+        cluster.kubectl(
+            "rollout", "status", "deployment", name, "-n", NAMESPACE, "--timeout=120s", timeout=130
+        )
+
+
+def gateway_address(cluster: Cluster) -> Address:
+    """Where this host reaches the gateway's Service; makes a NodePort Service where the node is not this
+    host.
+    """
+    service = cluster.get("services", GATEWAY, NAMESPACE)
+    if cluster.context == "torpor-local":
+        return Address(service["spec"]["clusterIP"], int(service["spec"]["ports"][0]["port"]))
+    port = dict(service["spec"]["ports"][0])
+    port.pop("nodePort", None)
+    door = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "torpor-e2e-door"},
+        "spec": {"type": "NodePort", "selector": service["spec"]["selector"], "ports": [port]},
+    }
+    with contextlib.suppress(ApiError):
+        cluster.create("services", door, NAMESPACE)
+    made = cluster.get("services", "torpor-e2e-door", NAMESPACE)
+    node = cluster.list("nodes")[0]
+    host = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    return Address(host, int(made["spec"]["ports"][0]["nodePort"]))
+
+
+def pods(cluster: Cluster, deployment: str) -> list[Object]:
+    """The pods of one of our Deployments that are not on their way out."""
+    labels = cluster.get("deployments", deployment, NAMESPACE)["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    found = cluster.list("pods", NAMESPACE, labelSelector=selector)
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def leader(cluster: Cluster) -> Object:
+    """The operator pod that holds the Lease now; waits a moment for one."""
+
+    def check() -> Object:
+        names = {pod["metadata"]["name"]: pod for pod in pods(cluster, OPERATOR)}
+        holders = [lease["spec"].get("holderIdentity") or "" for lease in cluster.list("leases", NAMESPACE)]
+        led = [pod for name, pod in names.items() if any(holder.startswith(name) for holder in holders)]
+        assert len(led) == 1, f"pods {sorted(names)}, lease holders {holders}"
+        return led[0]
+
+    return until("one operator pod holds the Lease", check, seconds=60)
