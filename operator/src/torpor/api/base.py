@@ -120,7 +120,7 @@ class ApiModel(BaseModel):
         result = handler(schema)
         if cls.rules:
             resolved = handler.resolve_ref_schema(result)
-            resolved["x-kubernetes-validations"] = [rule.as_cel() for rule in cls.rules]
+            resolved["x-kubernetes-validations"] = [rule.as_cel() for rule in cls.rules if rule.cel]
         return result
 
     def to_wire(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ _LABEL_KEY: Final = re.compile(LABEL_KEY_PATTERN.strip("^$"))
 # Structural schemas say nothing about a map's keys and CEL cannot bound their length: Python alone checks these.
 KEYS: Final = Rule(
     cel="",
-    message="has a key that Kubernetes refuses; write [dns.prefix/]name with letters, digits, '-', '_', '.'",
+    message="has a key that is no label key; write [prefix/]name with letters, digits, '-', '_', '.'",
     holds=lambda mapping: all(len(key) <= 317 and _LABEL_KEY.fullmatch(key) for key in mapping),
 )
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1024), ONE_LINE]
@@ -180,7 +180,9 @@ AbsolutePath = Annotated[
 ]
 
 # Amounts as Kubernetes writes them, never negative.
-QUANTITY_PATTERN: Final = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$"
+QUANTITY_PATTERN: Final = (
+    r"^((?:[0-9]+(?:\.[0-9]*)?)|(?:\.[0-9]+))([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,2})?$"
+)
 QuantityText = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=QUANTITY_PATTERN)]
 Quantity = Annotated[int, Field(ge=0, le=2**53)] | QuantityText
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from torpor.api import quantity
 from torpor.api.base import (
     KEYS,
     LIST_ATOMIC,
@@ -193,7 +194,7 @@ class EnvVar(ApiModel):
     name: EnvName
     """The variable's name. TORPOR_*, VLLM_PORT and VLLM_API_KEY are refused."""
     value: EnvText | None = None
-    """Its value, passed as it is. Excludes valueFrom."""
+    """Its value; $(NAME) refers to another variable, as in any pod. Excludes valueFrom."""
     value_from: EnvSource | None = None
     """Where its value comes from. Excludes value."""
 
@@ -209,6 +210,30 @@ class EnvVar(ApiModel):
 Quantities = Annotated[dict[str, Quantity], Field(max_length=16), KEYS]
 
 
+def _requests_fit(it: "Resources") -> bool:
+    limits = it.limits or {}
+    return all(
+        name not in limits or quantity.parse(amount) <= quantity.parse(limits[name])
+        for name, amount in (it.requests or {}).items()
+    )
+
+
+def _extended_whole(it: "Resources") -> bool:
+    amounts = [*(it.limits or {}).items(), *(it.requests or {}).items()]
+    return all(
+        quantity.is_whole(quantity.parse(amount)) for name, amount in amounts if quantity.is_extended(name)
+    )
+
+
+def _extended_equal(it: "Resources") -> bool:
+    limits = it.limits or {}
+    return all(
+        name in limits and quantity.parse(limits[name]) == quantity.parse(amount)
+        for name, amount in (it.requests or {}).items()
+        if quantity.is_extended(name)
+    )
+
+
 class Resources(ApiModel):
     """What each replica books on its node, in Kubernetes' words."""
 
@@ -216,6 +241,31 @@ class Resources(ApiModel):
     """The most that a replica may use; GPUs go here, such as nvidia.com/gpu: 1."""
     requests: Quantities | None = None
     """What the scheduler sets aside. Absent: the limits."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits)"
+                " || !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k]))"
+                " || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)"
+            ),
+            message="must not exceed limits; lower the request or raise the limit",
+            holds=_requests_fit,
+            field="requests",
+        ),
+        Rule(
+            cel="",
+            message="must count devices in whole pieces; write an integer",
+            holds=_extended_whole,
+            field="limits",
+        ),
+        Rule(
+            cel="",
+            message="must equal limits for devices (nvidia.com/gpu …); remove them from requests",
+            holds=_extended_equal,
+            field="requests",
+        ),
+    )
 
 
 class Engine(ApiModel):

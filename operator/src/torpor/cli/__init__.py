@@ -1,0 +1,15 @@
+"""The `torpor` command.
+
+`main` is the console script. The commands live in `app`, which needs typer; importing this package does not.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit status."""
+    try:
+        from torpor.cli.app import app  # noqa: PLC0415 - the message below is for those who lack the extra
+    except ModuleNotFoundError as error:
+        sys.exit(f"torpor: {error.name} is not installed; install torpor[cli]")
+    app()
