@@ -8,13 +8,15 @@ import json
 import re
 import shlex
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from torpor.api import validation
 
-from tests.charts.rendering import CHART, Values, of, one, render
+from tests.charts.rendering import CHART, ROOT, Values, of, one, render
 
 WRAPPED = 'kind: Notes\ntext: {{ tpl (.Files.Get "files/NOTES.txt") . | toJson }}\n'
 
@@ -38,20 +40,50 @@ def notes(chart: Path, values: Values | None = None, kubernetes: str = "1.37.1")
 def first_object(text: str) -> dict[str, Any]:
     """Return the object between the marks of the shell's here-document."""
     (document,) = re.findall(r"<<EOF\n(.*?)\n  EOF", text, re.DOTALL)
-    (parsed,) = (yaml.safe_load(part) for part in [document])
+    parsed = yaml.safe_load(document)
     assert isinstance(parsed, dict)
     return parsed
 
 
+def refusals(fleet: dict[str, Any]) -> list[str]:
+    """Return what the API objects to in the object, fields that it does not have included."""
+    return [
+        str(problem) for problem in (*validation.check(fleet).problems, *validation.unknown_fields(fleet))
+    ]
+
+
 @pytest.mark.parametrize("without_gpu", [False, True])
 def test_the_first_object_is_accepted_by_the_api(noted: Path, without_gpu: bool) -> None:
-    from torpor.api import types, validation
-
     first = first_object(notes(noted))
     if without_gpu:  # what the notes tell a reader without a GPU to do
         first["spec"]["engine"] = {"type": "Simulated"}
-    first["metadata"] |= {"namespace": "default"}
-    assert validation.check(types.InferenceService.model_validate(first)) == ()
+    assert refusals(first) == []
+    first["spec"]["engine"]["kind"] = "x"
+    assert refusals(first)
+
+
+@pytest.mark.parametrize("seconds", [10, 240, 3600])
+def test_the_fleet_of_helms_test_is_accepted_and_sleeps(seconds: int) -> None:
+    fleet = one(render({"test.timeoutSeconds": seconds}), "InferenceService")
+    assert refusals(fleet) == []
+    assert fleet["spec"]["scaling"]["minReplicas"] == 0
+    assert "limits" not in fleet["spec"]["engine"]["resources"]
+
+
+def test_the_example_of_the_chart_index_is_accepted() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    (example,) = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
+    assert refusals(example) == []
+    (crd,) = yaml.safe_load(chart["annotations"]["artifacthub.io/crds"])
+    definition = one(render(), "CustomResourceDefinition", crd["name"])["spec"]
+    assert crd["kind"] == definition["names"]["kind"]
+    assert crd["version"] in [version["name"] for version in definition["versions"]]
+
+
+def test_the_versions_of_chart_and_product_are_one() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert chart["version"] == chart["appVersion"] == project["version"]
 
 
 def test_the_request_names_the_first_object(noted: Path) -> None:

@@ -1,0 +1,101 @@
+"""The variables that the chart sets are those that the programs read, and mean what the chart means.
+
+A variable that nothing reads is a value that does nothing; a misspelt one is worse, since the program runs on
+its default and nobody notices.
+"""
+
+import pytest
+from torpor.api import constants
+from torpor_gateway import settings as gateway
+
+from tests.charts.combinations import COMBINATIONS
+from tests.charts.rendering import Object, environment, of, one, render
+
+TOKEN = "/var/run/torpor/demand/token"
+
+
+def ours(part: str, objects: list[Object] | None = None) -> dict[str, str]:
+    """Return the variables of a part that begin with TORPOR_."""
+    found = environment(objects or render(), part)
+    return {name: value for name, value in found.items() if name.startswith("TORPOR_")}
+
+
+def loaded(objects: list[Object] | None = None) -> gateway.Settings:
+    """Return the gateway's settings as its process would read them in the pod."""
+    return gateway.Settings.load(ours("gateway", objects))
+
+
+def test_the_gateway_reads_every_variable() -> None:
+    readable = {f"TORPOR_{name.upper()}" for name in gateway.Settings.__dataclass_fields__}
+    assert ours("gateway").keys() <= readable
+
+
+def test_the_gateway_means_what_the_values_say() -> None:
+    read = loaded()
+    assert (read.namespace, read.watch_namespaces, read.bare_names) == ("torpor-system", "", "*")
+    assert (read.demand_token_file, read.pod_name) == (TOKEN, "<metadata.name>")
+    assert (read.cluster_domain, read.log_level) == (constants.DEFAULT_CLUSTER_DOMAIN, "INFO")
+    assert read.max_buffered_bytes == 512 * 2**20
+    assert read.grace_seconds == 1800
+    objects = render(
+        {
+            "watchNamespaces": ["a", "b"],
+            "gateway": {
+                "bareNames": ["a", "c"],
+                "drain": {"holdSeconds": 1, "streamSeconds": 2},
+                "maxBufferedMebibytes": 1048576,
+                "logLevel": "DEBUG",
+            },
+            "clusterDomain": "k8s.example",
+        }
+    )
+    read = loaded(objects)
+    assert (read.watch_namespaces, read.bare_names, read.cluster_domain) == ("a,b", "a,c", "k8s.example")
+    assert (read.grace_seconds, read.max_buffered_bytes, read.log_level) == (3, 2**40, "DEBUG")
+
+
+@pytest.mark.parametrize(("name", "host"), [("defaults", "0.0.0.0"), ("IPv6", "::")])
+def test_servers_listen_on_the_containers_ports(name: str, host: str) -> None:
+    objects = render(COMBINATIONS[name])
+    read = loaded(objects)
+    wanted = {"listen": "http", "demand_listen": "demand", "admin_listen": "admin"}
+    (container,) = one(objects, "Deployment", "torpor-gateway")["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for field, port in wanted.items():
+        assert gateway.address(field, getattr(read, field)) == (host, ports[port])
+    operator = environment(objects, "operator")
+    assert gateway.address("admin_listen", operator["TORPOR_ADMIN_LISTEN"]) == (host, constants.ADMIN_PORT)
+
+
+def test_ports_are_those_that_the_other_parts_dial() -> None:
+    objects = render()
+    service = one(objects, "Service", "torpor-gateway")["spec"]["ports"][0]
+    assert service["port"] == constants.GATEWAY_SERVICE_PORT
+    demand = one(objects, "Service", "torpor-gateway-demand")["spec"]["ports"][0]
+    assert demand["port"] == constants.GATEWAY_DEMAND_PORT
+
+
+def test_the_memory_limit_covers_what_may_be_buffered() -> None:
+    (container,) = one(render(), "Deployment", "torpor-gateway")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+    assert loaded().max_buffered_bytes <= 2**30 // 2
+
+
+def test_the_token_is_read_where_it_is_mounted() -> None:
+    for part in ("operator", "gateway"):
+        assert environment(render(), part)["TORPOR_DEMAND_TOKEN_FILE"] == TOKEN
+        spec = one(render(), "Deployment", f"torpor-{part}")["spec"]["template"]["spec"]
+        (volume,) = (v for v in spec["volumes"] if v["name"] == "demand-token")
+        assert volume["secret"]["items"] == [{"key": "token", "path": "token"}]
+        assert volume["secret"]["secretName"] == one(render(), "Secret")["metadata"]["name"]
+
+
+def test_the_operator_knows_the_names_of_the_chart() -> None:
+    objects = render({"fullnameOverride": "night"})
+    read = environment(objects, "operator", "night")
+    assert one(objects, "Service", read["TORPOR_GATEWAY_SERVICE"])
+    assert one(objects, "Service", read["TORPOR_GATEWAY_DEMAND_SERVICE"])["spec"]["publishNotReadyAddresses"]
+    leases = [r for role in of(objects, "Role") for r in role["rules"] if "resourceNames" in r]
+    assert [rule["resourceNames"] for rule in leases] == [[read["TORPOR_LEASE_NAME"]]]
+    assert read["TORPOR_RELEASE"] == "night"
+    assert read["TORPOR_NAMESPACE"] == "torpor-system"
