@@ -97,8 +97,8 @@ def fetch(hub: Any, repo: str, revision: str, cache: str | None, weights: bool) 
         if class_names(error) & (NOT_FOUND | DENIED) or http_status(error) in (401, 403):
             raise
         try:
-            # Offline, or the Hub is away: what the cache has must do. Newer clients compare the cache with the
-            # repository's whole list of files, so only the configuration is asked for; the engine knows the rest.
+            # Offline, or the Hub is away: what the cache has must do. Newer clients compare the cache with
+            # the whole repository, so only the configuration is asked for; the engine knows the rest.
             hub.snapshot_download(
                 repo, revision=revision, cache_dir=cache, allow_patterns=[*CONFIGS], local_files_only=True
             )
