@@ -24,9 +24,9 @@ class Endpoint:
 
     __slots__ = (
         "calibration",
+        "heard_at",
         "host",
         "launcher_port",
-        "line_length",
         "load_state",
         "matched",
         "name",
@@ -62,7 +62,8 @@ class Endpoint:
         self.terminating = False
         self.matched = not self.uses_launcher
         self.stats: dict[str, Any] | None = None
-        self.stats_at = float("-inf")
+        self.stats_at = float("-inf")  # when the last line that counts was read
+        self.heard_at = float("-inf")  # when the last line was read
         self.stream_up = False
         self.suspect_until = float("-inf")
 
@@ -116,7 +117,7 @@ class Endpoint:
             and isinstance(served, list)
             and any(m in served for m in models)
         )
-        self.stats, self.stats_at = stats, now
+        self.stats, self.stats_at, self.heard_at = stats, now, now
         if isinstance(stats.get("pod"), str) and stats["pod"]:
             self.pod = stats["pod"]
         if self.matched:

@@ -1,4 +1,4 @@
-"""The life of one request: arrive, perhaps wait, be sent to a pod, perhaps again to another, be answered, be over.
+"""The life of one request: arrive, perhaps wait, be sent to a pod, perhaps to another, be answered.
 
 Callbacks, no task per request: the data path costs microseconds and a request that waits costs its own bytes.
 The one rule behind all retries: a request may go to another pod as long as no data of an answer has reached
@@ -8,7 +8,6 @@ received by then may be nothing, or a head and comments; in the second case a fa
 The client leaving ends everything at once, wherever the request is.
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from torpor_gateway import answers
@@ -20,12 +19,17 @@ from torpor_gateway.surface import Operation
 from torpor_gateway.tokens import usage
 
 if TYPE_CHECKING:
+    import asyncio
+
     from torpor_gateway.client import ClientConnection
     from torpor_gateway.endpoint import Endpoint
     from torpor_gateway.fleet import Fleet
     from torpor_gateway.upstream import UpstreamConnection
 
-_STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+    b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+)
 _GONE = "EngineGone"
 
 
@@ -87,7 +91,7 @@ class Exchange:
     # --- waiting ---
 
     def wait(self, deadline: float, *, comments: bool, at_once: bool) -> None:
-        """Stand in the fleet's line until `deadline` (the loop's clock); with `comments`, keep the stream alive."""
+        """Stand in the fleet's line until `deadline` (the loop's clock); `comments` keep a stream alive."""
         self.deadline = deadline
         self._comments = comments or self.head_sent
         if not self._comments or self._comment_timer is not None:

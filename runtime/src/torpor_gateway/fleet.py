@@ -31,7 +31,7 @@ _TICK_SECONDS = 0.25  # how often limits of waiting requests are looked at
 
 
 class Fleet:
-    """A fleet's state in this process. `changed(fleet, urgent)` is called when the operator should hear of it."""
+    """A fleet's state in this process. `changed(fleet, urgent)` tells the operator."""
 
     def __init__(
         self,
@@ -67,6 +67,12 @@ class Fleet:
     def asleep(self) -> bool:
         """Whether no pod can answer now; what waits is then held, else queued."""
         return not self.ready
+
+    def idle_seconds(self, now: float) -> float:
+        """Return the seconds since the last request here arrived or ended; 0 while there is one."""
+        if len(self.line) or self.in_flight or self.last_request is None:
+            return 0.0
+        return now - self.last_request
 
     def touch(self, *, urgent: bool = False) -> None:
         """Say that the operator should hear of this fleet."""
@@ -168,6 +174,7 @@ class Fleet:
     def released(self) -> None:
         """A pod finished a request of ours."""
         self.in_flight -= 1
+        self.last_request = self.loop.time()
         self.touch()
         if len(self.line):
             self.pump()

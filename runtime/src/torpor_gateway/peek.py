@@ -19,7 +19,7 @@ _MAX_VALUE = 1024
 
 
 def peek(body: bytes, kind: Body, content_type: bytes, content_encoding: bytes) -> tuple[str | None, bool]:
-    """Return (model, stream) of a request's body; the model is None where the body names none. Raises Refusal 400 or 415."""
+    """Return (model, stream) of a request's body; None where it names no model. Raises Refusal 400 or 415."""
     if content_encoding and content_encoding.strip().lower() != b"identity":
         raise Refusal(
             415, "content_encoding", "Content-Encoding: compressed requests are not understood; send it plain"

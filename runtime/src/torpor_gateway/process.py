@@ -14,9 +14,12 @@ import logging
 import signal
 from pathlib import Path
 
+from torpor_gateway.answers import Refusal
+from torpor_gateway.demand import Demand
+from torpor_gateway.doors import Door, Visit
 from torpor_gateway.registry import Registry
 from torpor_gateway.server import Server
-from torpor_gateway.settings import Settings, address
+from torpor_gateway.settings import Settings, SettingsError, address
 from torpor_gateway.static import StaticError, StaticSource
 
 log = logging.getLogger(__name__)
@@ -29,26 +32,64 @@ class Process:
         self.settings = settings
         self.static = static
         self._terminated = asyncio.Event()
+        self._doors: list[Door] = []
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT and the drain after it. Raises OSError, SettingsError, StaticError."""
+        """Serve until SIGTERM or SIGINT, then drain. Raises OSError, SettingsError, StaticError."""
         loop = asyncio.get_running_loop()
         settings = self.settings
         registry = Registry(settings, loop)
         server = Server(settings, registry, loop)
-        listen = address("listen", settings.listen)
+        demand = Demand(registry, settings.pod_name, settings.demand_token_file)
+        registry.set_changed(demand.changed)
+        registry.freshness_changed = demand.beat
+        if self.static is None and not settings.demand_token_file:
+            raise SettingsError(
+                "TORPOR_DEMAND_TOKEN_FILE is not set: the demand stream needs its token in a cluster"
+            )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminated.set)
+        await self._open_doors(server, demand)
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start_source(registry, stack)
+            gc.collect()
+            gc.freeze()  # what is here now stays: the collector need not look at it again
+            host, port = address("listen", settings.listen)
+            port = await server.listen(host, port)
+            log.info("listening on %s:%d, %d fleets", host, port, len(registry.fleets))
+            await self._terminated.wait()
+            await self._drain(server, demand)
+            for door in self._doors:
+                await door.close()
+
+    async def _start_source(self, registry: Registry, stack: contextlib.AsyncExitStack) -> None:
         if self.static is not None:
             source = StaticSource(self.static, registry)
             source.load()
-            loop.add_signal_handler(signal.SIGHUP, self._reload, source)
-        gc.collect()
-        gc.freeze()  # what is here now stays: the collector need not look at it again
-        port = await server.listen(*listen)
-        log.info("listening on %s:%d, %d fleets", listen[0], port, len(registry.fleets))
-        await self._terminated.wait()
-        await self._drain(server)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload, source)
+            return
+        # Imported here: without Kubernetes nothing of its client is loaded.
+        from torpor_gateway.cluster import ClusterSource  # noqa: PLC0415
+        from torpor_gateway.kube import KubeError, find_access  # noqa: PLC0415
+
+        try:
+            cluster = ClusterSource(registry, self.settings, find_access())
+        except KubeError as error:
+            raise SettingsError(str(error)) from None
+        stack.push_async_callback(cluster.close)
+        registry.synced = False
+        cluster.start()
+
+    async def _open_doors(self, server: Server, demand: Demand) -> None:
+        settings = self.settings
+        if settings.demand_listen:
+            door = Door({"/v1/demand": demand.visit})
+            self._doors.append(door)
+            await door.open(*address("demand-listen", settings.demand_listen))
+        if settings.admin_listen:
+            door = _admin(server, demand)
+            self._doors.append(door)
+            await door.open(*address("admin-listen", settings.admin_listen))
 
     def _reload(self, source: StaticSource) -> None:
         try:
@@ -56,19 +97,42 @@ class Process:
         except StaticError as error:
             log.error("the file was not taken, the last good one stays: %s", error)
 
-    async def _drain(self, server: Server) -> None:
+    async def _drain(self, server: Server, demand: Demand) -> None:
         log.info("draining: %d requests under way", server.busy)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.grace_seconds
-        server.drain()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.sleep(min(self.settings.drain_delay_seconds, self.settings.grace_seconds))
+        settings = self.settings
+        deadline = loop.time() + settings.grace_seconds
+        server.draining = True
+        demand.drain()
+        await asyncio.sleep(min(settings.drain_delay_seconds, settings.grace_seconds))
         server.stop_accepting()
         while server.connections and loop.time() < deadline:
             server.close_idle()
-            if not server.busy and not server.connections:
-                break
             await asyncio.sleep(0.05)
+        if server.connections:
+            log.warning("the grace period is over: %d requests are cut off", server.busy)
+            server.dismiss(
+                Refusal(503, "GatewayStopping", "the gateway stops; send the request again", retry_after=1)
+            )
+            await asyncio.sleep(0.2)
         server.abort()
         await asyncio.sleep(0)
         log.info("drained")
+
+
+def _admin(server: Server, demand: Demand) -> Door:
+    from torpor_gateway.metrics import exposition, generate_latest  # noqa: PLC0415 - only where it is asked for
+
+    collectors = exposition(server, demand)
+
+    async def metrics(visit: Visit) -> None:
+        await visit.answer(200, generate_latest(collectors), b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def healthz(visit: Visit) -> None:
+        await visit.answer(200, b"ok\n")  # the loop turns, or nobody would answer
+
+    async def readyz(visit: Visit) -> None:
+        reason = server.not_ready()
+        await visit.answer(503 if reason else 200, (reason or "ok").encode() + b"\n")
+
+    return Door({"/metrics": metrics, "/healthz": healthz, "/readyz": readyz})

@@ -34,6 +34,8 @@ class Registry:
         self.loop = loop
         self.fleets: dict[FleetKey, Fleet] = {}
         self.complete = False  # every source has been read once
+        self.synced = True  # and is up to date
+        self.freshness_changed: Callable[[], None] = lambda: None
         self._changed = changed
         self._owners: dict[str, Fleet] = {}
         self._bare = BareNames.parse(settings.bare_names)
@@ -98,9 +100,14 @@ class Registry:
 
     def _route(self) -> None:
         managed = [fleet.spec for fleet in self.fleets.values() if fleet.managed]
-        claims = [Claim(spec.key.namespace, spec.key.name, spec.uid, spec.created, spec.models[0]) for spec in managed]
+        claims = [
+            Claim(spec.key.namespace, spec.key.name, spec.uid, spec.created, spec.models[0])
+            for spec in managed
+        ]
         self._owners = {model: self.fleets[key] for model, key in routes(claims, self._bare).owners.items()}
-        for fleet in self.fleets.values():  # a file's fleets have the names that the file gives them, and no others
+        for (
+            fleet
+        ) in self.fleets.values():  # a file's fleets have the names that the file gives them, and no others
             if not fleet.managed:
                 self._owners.update((model, fleet) for model in fleet.spec.models)
 
@@ -136,7 +143,7 @@ class Registry:
         return self.fleets.get(key) if key else None
 
     def models(self, host: str) -> list[tuple[str, int]]:
-        """Return every (model name, creation in Unix time) that routes, asleep or not; one fleet's under its host."""
+        """Return (model name, creation in Unix time) of all that routes, asleep or not; or of the host's fleet."""
         named = self.by_host(host)
         if named is not None:
             return [(model, _unix(named.spec.created)) for model in named.spec.models]

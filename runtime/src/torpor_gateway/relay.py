@@ -79,11 +79,10 @@ class UnaryRelay:
     def _judge(self, content: bytes) -> None:
         exchange, response = self._exchange, self._response
         kind = _reason_to_retry(exchange, response.status, content)
-        if kind:
-            # A pod that is full may be the only one; its answer is then the truth. One that leaves is replaced.
-            if kind != "overloaded" or _another(exchange):
-                exchange.retry(kind, f"{_pod(exchange)} answered {response.status}")
-                return
+        # A pod that is full may be the only one; its answer is then the truth. One that leaves is replaced.
+        if kind and (kind != "overloaded" or _another(exchange)):
+            exchange.retry(kind, f"{_pod(exchange)} answered {response.status}")
+            return
         if exchange.head_sent:
             exchange.error_event(answers.error_of(content, response.status))
             return

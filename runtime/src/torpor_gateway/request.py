@@ -51,6 +51,7 @@ class RequestHead:
     """A parsed request head. `forward` holds the header lines that go to the engine, ready to send."""
 
     __slots__ = (
+        "authorization",
         "chunked",
         "content_encoding",
         "content_length",
@@ -69,6 +70,7 @@ class RequestHead:
 
     def __init__(self) -> None:
         self.method = ""
+        self.authorization = b""
         self.target = b""
         self.path = ""
         self.version = ""
@@ -169,6 +171,8 @@ def _read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]]) -> None
             if value.lower() != b"100-continue":
                 raise Refusal(417, "expectation_failed", "Expect: only 100-continue is understood")
             head.expects_continue = head.version == "1.1"
+        elif lower == b"authorization":
+            head.authorization = value  # for the gateway's own doors
         elif lower == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             head.request_id = value
     if hosts > 1 or (hosts == 0 and head.version == "1.1"):
@@ -231,7 +235,7 @@ class RequestReader:
         self._left = 0
 
     def next(self) -> None:
-        """Make ready for the next request on this connection; `ahead` must then be fed by `feed(b"")`."""
+        """Make ready for the next request on this connection; `feed(b"")` then reads what is `ahead`."""
         self._reset()
 
     @property

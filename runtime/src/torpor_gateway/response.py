@@ -22,12 +22,12 @@ _HOP_BY_HOP = frozenset(
 _MAX_HEAD = 64 * 1024
 
 
-class BadResponse(Exception):
+class BadResponse(Exception):  # noqa: N818
     """The engine's bytes are not an HTTP response."""
 
 
 class ResponseReader:
-    """One response. `parts` fills with the body's bytes as they come and is emptied by whoever passes them on."""
+    """One response. `parts` fills with the body as it comes and is emptied by whoever passes it on."""
 
     __slots__ = (
         "_chunked",
@@ -87,10 +87,12 @@ class ResponseReader:
     # --- called by httptools ---
 
     def on_message_begin(self) -> None:
+        """See that nothing follows a complete response."""
         if self.complete:
             raise BadResponse("a second response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep what may be passed on, and what the framing needs."""
         lower = name.lower()
         if lower not in _HOP_BY_HOP:
             self.headers.append(b"%b: %b\r\n" % (name, value))
@@ -104,6 +106,7 @@ class ResponseReader:
             self._chunked = True
 
     def on_headers_complete(self) -> None:
+        """Take the status."""
         self.status = self._parser.get_status_code()
         if self.status < 200:
             self._interim = True
@@ -112,9 +115,11 @@ class ResponseReader:
         self.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
+        """Keep a part of the body."""
         self.parts.append(data)
 
     def on_message_complete(self) -> None:
+        """Note the end; that of an interim answer is a beginning."""
         if self._interim:
             self._begin()
             return

@@ -1,4 +1,4 @@
-"""The data port: takes requests from client connections, finds their fleet, and answers what the gateway itself knows.
+"""The data port: takes requests from connections, finds their fleet, answers what the gateway itself knows.
 
 Everything that can be judged by the head is judged there: a path that does not exist, a method it does not
 have. The fleet is the one of the Host header where that names one, else the owner of the body's `model`.
@@ -53,14 +53,28 @@ class Server:
         if self._listener is not None:
             self._listener.close()
 
-    def drain(self) -> None:
-        """Answer from now on with `Connection: close`, and close what is idle."""
-        self.draining = True
-
     def close_idle(self) -> None:
         """Close the connections on which no request is under way."""
         for connection in list(self.connections):
             connection.close_idle()
+
+    def not_ready(self) -> str | None:
+        """Return why no new traffic should come here; None when it may."""
+        if self.draining:
+            return "draining"
+        return None if self.registry.complete else "the fleets have not been listed yet"
+
+    def dismiss(self, refusal: Refusal) -> None:
+        """Refuse whatever waits, and end with an event whatever streams."""
+        for connection in list(self.connections):
+            exchange = connection.exchange
+            if exchange is None:
+                continue
+            if exchange.data_sent:
+                exchange.break_off(refusal.message)
+            else:
+                exchange.fleet.leave(exchange)
+                exchange.refuse(refusal)
 
     def abort(self) -> None:
         """Cut off everything."""
@@ -132,8 +146,8 @@ class Server:
         if head.path == "/healthz":
             client.answer(200, b"ok\n", b"text/plain")
         elif head.path == "/readyz":
-            ready = not self.draining and self.registry.complete
-            client.answer(200 if ready else 503, b"ok\n" if ready else b"not ready\n", b"text/plain")
+            reason = self.not_ready()
+            client.answer(503 if reason else 200, (reason or "ok").encode() + b"\n", b"text/plain")
         else:
             client.answer(200, self._models(head))
 

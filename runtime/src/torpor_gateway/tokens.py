@@ -80,7 +80,7 @@ class Calibration:
 
 
 def usage(content: bytes) -> tuple[int, int] | None:
-    """Return (prompt, output) tokens from an answer's or an event's JSON, in OpenAI's or Anthropic's words."""
+    """Return (prompt, output) tokens of an answer's or an event's JSON, in OpenAI's or Anthropic's words."""
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:

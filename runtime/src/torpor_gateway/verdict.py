@@ -31,7 +31,7 @@ class Regime(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A fleet at one moment. `cold_for` seconds since somebody began to wait for its wake; None: nobody does."""
+    """A fleet at one moment. `cold_for`: seconds since a request found it without a pod; None: none did."""
 
     ready: int
     starting: int
@@ -49,7 +49,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait here, for at most `seconds`. With `comments` a stream is kept alive by SSE comments, from `at_once` or later."""
+    """Wait here, for at most `seconds`; `comments` keep a stream alive, `at_once` or after an interval."""
 
     seconds: float
     comments: bool
@@ -74,7 +74,7 @@ def judge(
         expected = expected_wake(spec, now)
         if expected > wait.seconds:
             limit = f"{wait.seconds:.0f} s"
-            what = f"{spec.key} needs about {expected:.0f} s to wake, longer than this request may wait ({limit})"
+            what = f"{spec.key} needs about {expected:.0f} s to wake, a request may wait {limit}"
             return _later(spec, now, what, jitter)
     return wait
 
@@ -99,7 +99,7 @@ def too_late(spec: FleetSpec, now: Situation, *, waited: float, unix_time: float
 
 
 def expected_wake(spec: FleetSpec, now: Situation) -> float:
-    """Return the seconds until a waking fleet is expected to answer: its measured cold start less what has passed.
+    """Return the seconds until a waking fleet is expected to answer: its cold start less what has passed.
 
     A wake that takes longer than measured is expected to take a tenth more, so that nobody is told to hammer.
     """
@@ -111,7 +111,7 @@ def expected_wake(spec: FleetSpec, now: Situation) -> float:
 
 def _cannot_wake(spec: FleetSpec, unix_time: float, jitter: float) -> Refusal | None:
     if spec.externally_at_zero:
-        message = f"{spec.key} is scaled to zero by spec.scaling.replicas; remove the field or set it to wake the fleet"
+        message = f"{spec.key} is scaled to zero by spec.scaling.replicas; set or remove the field to wake it"
         return _refuse(
             503, constants.SCALED_TO_ZERO_EXTERNALLY, message, UNMEASURED_COLD_START_SECONDS, jitter
         )

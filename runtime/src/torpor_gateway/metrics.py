@@ -1,0 +1,137 @@
+"""What Prometheus scrapes: read off the fleets at the moment of the scrape.
+
+The data path counts in plain integers, and this collector turns them into families; a metrics library's own
+counters, locked and labelled, would cost more per token than passing the token on. Labels are the fleet and
+words of ours, never a client's text.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from torpor_gateway.demand import Demand
+from torpor_gateway.server import Server
+from torpor_gateway.sketch import Sketch
+
+_FLEET = ("namespace", "name")
+PREFIX = "torpor_gateway_"
+
+
+class GatewayCollector(Collector):
+    """The gateway's own metrics."""
+
+    def __init__(self, server: Server, demand: Demand | None) -> None:
+        self._server = server
+        self._demand = demand
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        yield from self._process()
+        yield from self._counters()
+        yield from self._gauges()
+        yield from self._histograms()
+
+    def _process(self) -> Iterator[Metric]:
+        server, registry = self._server, self._server.registry
+        refused = CounterMetricFamily(
+            PREFIX + "errors", "Errors that the gateway answered itself.", labels=("code", "reason")
+        )
+        for (status, reason), count in server.refusals.items():
+            refused.add_metric((str(status), reason), count)
+        yield refused
+        yield GaugeMetricFamily(
+            PREFIX + "connections", "Open client connections.", value=len(server.connections)
+        )
+        yield GaugeMetricFamily(
+            PREFIX + "buffered_bytes", "Request bodies in memory.", value=server.buffered_bytes
+        )
+        yield GaugeMetricFamily(PREFIX + "fleets", "Fleets that are known.", value=len(registry.fleets))
+        synced = registry.synced and registry.complete
+        yield GaugeMetricFamily(PREFIX + "synced", "1 while the watches are up to date.", value=int(synced))
+        yield GaugeMetricFamily(PREFIX + "draining", "1 after SIGTERM.", value=int(server.draining))
+        readers = self._demand.readers if self._demand else 0
+        yield GaugeMetricFamily(PREFIX + "demand_readers", "Operators on the demand stream.", value=readers)
+
+    def _counters(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            PREFIX + "requests", "Requests of a fleet that are over.", labels=(*_FLEET, "code", "reason")
+        )
+        arrivals = CounterMetricFamily(PREFIX + "arrivals", "Requests that wanted a fleet.", labels=_FLEET)
+        retries = CounterMetricFamily(
+            PREFIX + "client_retries", "Requests that a client sent again.", labels=_FLEET
+        )
+        upstream = CounterMetricFamily(
+            PREFIX + "upstream_retries", "Requests that were sent to another pod.", labels=(*_FLEET, "reason")
+        )
+        tokens = CounterMetricFamily(
+            PREFIX + "tokens", "Tokens of completed requests.", labels=(*_FLEET, "kind")
+        )
+        for key, fleet in self._server.registry.fleets.items():
+            for (status, reason), count in fleet.answers.items():
+                requests.add_metric((*key, str(status), reason), count)
+            for reason, count in fleet.upstream_retries.items():
+                upstream.add_metric((*key, reason), count)
+            arrivals.add_metric(key, fleet.arrivals)
+            retries.add_metric(key, fleet.retries)
+            tokens.add_metric((*key, "prompt"), fleet.prompt_tokens)
+            tokens.add_metric((*key, "output"), fleet.output_tokens)
+        yield from (requests, arrivals, retries, upstream, tokens)
+
+    def _gauges(self) -> Iterator[Metric]:
+        held = GaugeMetricFamily(PREFIX + "held_requests", "Requests that wait for a wake.", labels=_FLEET)
+        queued = GaugeMetricFamily(
+            PREFIX + "queued_requests", "Requests that wait for a free replica.", labels=_FLEET
+        )
+        waiting = GaugeMetricFamily(PREFIX + "waiting_bytes", "Bodies of waiting requests.", labels=_FLEET)
+        in_flight = GaugeMetricFamily(PREFIX + "in_flight_requests", "Requests at engines.", labels=_FLEET)
+        routable = GaugeMetricFamily(PREFIX + "routable_endpoints", "Pods that may get work.", labels=_FLEET)
+        streams = GaugeMetricFamily(
+            PREFIX + "stats_streams", "Launcher streams by state.", labels=(*_FLEET, "state")
+        )
+        for key, fleet in self._server.registry.fleets.items():
+            count = len(fleet.line)
+            held.add_metric(key, count if fleet.asleep else 0)
+            queued.add_metric(key, 0 if fleet.asleep else count)
+            waiting.add_metric(key, fleet.line.bytes)
+            in_flight.add_metric(key, fleet.in_flight)
+            routable.add_metric(key, len(fleet.ready))
+            followed = [endpoint for endpoint in fleet.endpoints.values() if endpoint.uses_launcher]
+            up = sum(endpoint.stream_up for endpoint in followed)
+            streams.add_metric((*key, "up"), up)
+            streams.add_metric((*key, "down"), len(followed) - up)
+        yield from (held, queued, waiting, in_flight, routable, streams)
+
+    def _histograms(self) -> Iterator[Metric]:
+        ttft = _family(
+            "time_to_first_token_seconds", "From a request's arrival to its first event, streams only."
+        )
+        itl = _family("inter_token_latency_seconds", "Between the events of a stream.")
+        hold = _family("hold_seconds", "How long requests waited at the gateway that had to wait.")
+        for key, fleet in self._server.registry.fleets.items():
+            for family, sketch in ((ttft, fleet.ttft), (itl, fleet.itl), (hold, fleet.hold)):
+                family.add_metric(key, _buckets(sketch), sketch.sum)
+        yield from (ttft, itl, hold)
+
+
+def _family(name: str, text: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(PREFIX + name, text, labels=_FLEET)
+
+
+def _buckets(sketch: Sketch) -> list[tuple[str, float]]:
+    rows: list[tuple[str, float]] = [(str(bound), count) for bound, count in sketch.cumulative()]
+    return [*rows, ("+Inf", sketch.count)]
+
+
+def exposition(server: Server, demand: Demand | None) -> CollectorRegistry:
+    """Return a registry with the gateway's metrics and the process's."""
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(server, demand))
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry
+
+
+__all__ = ["GatewayCollector", "exposition", "generate_latest"]
