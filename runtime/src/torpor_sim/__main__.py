@@ -1,14 +1,15 @@
 """Starting and stopping: what a supervisor sees of vLLM's process.
 
-The port is taken at once and opened when the engine has loaded; until then connections are refused. SIGTERM without
---shutdown-timeout ends every answer at once. With it the engine drains: what runs or waits finishes, new requests get
-500, /health stays 200, and the process exits when the last answer is out or the time is up. A second signal changes
-nothing, as in vLLM.
+The port is taken at once and opened when the engine has loaded; until then connections are refused. SIGTERM
+without --shutdown-timeout ends every answer at once. With it the engine drains: what runs or waits finishes,
+new requests get 500, /health stays 200, and the process exits when the last answer is out or the time is up.
+A second signal changes nothing, as in vLLM.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from torpor_sim.faults import FaultPlan
 from torpor_sim.http import Connection, Server
 from torpor_sim.settings import Settings, parse
 
-_DRAIN_POLL_SECONDS = 0.05
+_LAST_BYTES_SECONDS = 0.05
 
 
 def _say(text: str) -> None:
@@ -84,9 +85,9 @@ async def serve(settings: Settings) -> None:
     await stopping.wait()
     app.draining = True
     _say(f"stopping: {'drain' if settings.shutdown_timeout else 'abort'}, {len(app.generations)} under way")
-    deadline = time.monotonic() + settings.shutdown_timeout
-    while app.busy and time.monotonic() < deadline:
-        await asyncio.sleep(_DRAIN_POLL_SECONDS)
+    if settings.shutdown_timeout:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(app.idle(), settings.shutdown_timeout)
     for generation in list(app.generations):
         generation.interrupt()
     shared.closing = True
@@ -94,7 +95,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.sleep(0)  # let the last bytes go
     for connection in list(shared.connections):
         connection.shut()
-    await asyncio.sleep(_DRAIN_POLL_SECONDS)
+    await asyncio.sleep(_LAST_BYTES_SECONDS)
 
 
 def main() -> None:

@@ -1,16 +1,19 @@
 """The answer to one prompt, known in full before its first token.
 
-Because the words do not depend on anything the engine does, an answer is planned when the request is read: its pieces
-come from the ring, its length from the request's limits, the answer's natural end or a stop string. The engine model
-then only decides when each token is there.
+Because the words do not depend on anything the engine does, an answer is planned when the request is read:
+its pieces come from the ring, its length from the request's limits, the answer's natural end or a stop
+string. The engine model then only decides when each token is there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torpor_sim.requests import Ask
 from torpor_sim.text import Prose, fingerprint
+
+if TYPE_CHECKING:
+    from torpor_sim.requests import Ask
 
 
 @dataclass(slots=True)
@@ -34,24 +37,30 @@ class Plan:
         return "".join(self.text(index) for index in range(first, end))
 
 
-def plan_answer(
-    ask: Ask, prompt: list[bytes], prose: Prose, mean_tokens: int, max_model_len: int, seed: int
-) -> Plan:
-    """Decide the answer to a prompt that fits into the context with at least one token to spare."""
-    key = fingerprint(prompt) ^ (seed * 2654435761 & 0xFFFFFFFF)
-    room = max_model_len - len(prompt)
-    limit = room if ask.max_tokens is None else min(ask.max_tokens, room)
-    plan = Plan(prose, prose.start(key), limit, "length")
-    if not ask.ignore_eos:
-        natural = (
-            prose.natural_length(key, mean_tokens) + 1
-        )  # and the end-of-text token, counted but without text
-        if natural <= limit:
-            plan.length, plan.reason = natural, "stop"
-            plan.ends[natural - 1] = ""
-    if ask.stop:
-        _apply_stop(plan, ask.stop)
-    return plan
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Plans answers. mean_tokens: of those that nothing limits. max_model_len: of prompt and answer."""
+
+    prose: Prose
+    mean_tokens: int
+    max_model_len: int
+    seed: int
+
+    def plan(self, ask: Ask, prompt: list[bytes]) -> Plan:
+        """Decide the answer to a prompt that fits into the context with at least one token to spare."""
+        key = fingerprint(prompt) ^ (self.seed * 2654435761 & 0xFFFFFFFF)
+        room = self.max_model_len - len(prompt)
+        limit = room if ask.max_tokens is None else min(ask.max_tokens, room)
+        plan = Plan(self.prose, self.prose.start(key), limit, "length")
+        if not ask.ignore_eos:
+            # One more than the sentences have: the end-of-text token is counted and has no text.
+            natural = self.prose.natural_length(key, self.mean_tokens) + 1
+            if natural <= limit:
+                plan.length, plan.reason = natural, "stop"
+                plan.ends[natural - 1] = ""
+        if ask.stop:
+            _apply_stop(plan, ask.stop)
+        return plan
 
 
 def _apply_stop(plan: Plan, words: list[str]) -> None:

@@ -1,8 +1,8 @@
 """The routes of vLLM's API server, and the application around them.
 
-Paths, statuses and bodies are those of vLLM 0.32 in a default installation serving one model. Differences: embeddings
-are answered beside generation (real vLLM serves one or the other), and everything else that vLLM offers (responses,
-messages, audio, scoring, LoRA, sleep) is 404 here.
+Paths, statuses and bodies are those of vLLM 0.32 in a default installation serving one model. Differences:
+embeddings are answered beside generation (real vLLM serves one or the other), and everything else that vLLM
+offers (responses, messages, audio, scoring, LoRA, sleep) is 404 here.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import orjson
 
-from torpor_sim import embeddings, errors, wire
-from torpor_sim.answers import plan_answer
+from torpor_sim import bodies, embeddings, errors
+from torpor_sim.answers import Writer
 from torpor_sim.engine import Engine
 from torpor_sim.errors import ApiError
 from torpor_sim.faults import FaultPlan
 from torpor_sim.generation import Generation, RequestFaults
 from torpor_sim.http import Exchange, Request
-from torpor_sim.metrics import EngineMetrics
+from torpor_sim.metrics import CACHE_CONFIG, EngineMetrics
 from torpor_sim.requests import chat_prompt, parse_body, read_ask
 from torpor_sim.scrape import Scrape
-from torpor_sim.settings import Settings
 from torpor_sim.text import Prose, detokenize, token_id, tokenize
+from torpor_sim.wire import Origin
+
+if TYPE_CHECKING:
+    from torpor_sim.settings import Settings
 
 Route = Callable[[Request, Exchange], None]
 
@@ -38,12 +42,16 @@ class App:
         self.settings = settings
         self.loop = loop
         self.faults = FaultPlan(settings.faults)
-        self.prose = Prose(settings.seed)
+        self.writer = Writer(
+            Prose(settings.seed), settings.output_tokens, settings.max_model_len, settings.seed
+        )
         self.created = int(time.time())
         self.fingerprint = f"vllm-{settings.version}-sim{settings.seed & 0xFFFFF:05x}"
         blocks = settings.limits.kv_tokens // settings.limits.block_size
         cache_config = {
+            **CACHE_CONFIG,
             "block_size": str(settings.limits.block_size),
+            "effective_attention_block_size": str(settings.limits.block_size),
             "num_gpu_blocks": str(blocks),
             "kv_cache_size_tokens": str(settings.limits.kv_tokens),
             "kv_cache_max_concurrency": str(settings.limits.kv_tokens / settings.max_model_len),
@@ -64,6 +72,7 @@ class App:
         self.draining = False
         self.opened = loop.time()
         self._ordinal = 0
+        self._quiet = asyncio.Event()
         self._routes: dict[str, dict[str, Route]] = {
             "/v1/chat/completions": {"POST": lambda r, e: self._generate(r, e, chat=True)},
             "/v1/completions": {"POST": lambda r, e: self._generate(r, e, chat=False)},
@@ -83,10 +92,15 @@ class App:
         """Seconds since the port opened."""
         return self.loop.time() - self.opened
 
-    @property
-    def busy(self) -> bool:
-        """Requests are under way."""
-        return bool(self.generations) or self.others > 0
+    async def idle(self) -> None:
+        """Wait until no request is under way."""
+        self._quiet.clear()
+        self._settle()
+        await self._quiet.wait()
+
+    def _settle(self) -> None:
+        if not self.generations and not self.others:
+            self._quiet.set()
 
     def opened_now(self) -> None:
         """The port opens: scripted times count from here."""
@@ -99,20 +113,25 @@ class App:
 
     def handle(self, request: Request, exchange: Exchange) -> None:
         """Answer one request."""
-        started = self.loop.time()
         methods = self._routes.get(request.path)
+        started, handler = self.loop.time(), request.path if methods else "none"
+        exchange.on_head = lambda status: self.scrape.count(
+            handler, request.method, status, self.loop.time() - started
+        )
         try:
             if methods is None:
-                raise ApiError(404, "Not Found")
+                exchange.respond(404, b'{"detail":"Not Found"}')
+                return
             route = methods.get(request.method)
             if route is None:
-                raise ApiError(405, "Method Not Allowed")
+                allow = (b"allow", ", ".join(methods).encode())
+                exchange.respond(405, b'{"detail":"Method Not Allowed"}', extra=(allow,))
+                return
             if self.settings.api_key is not None and request.path.startswith("/v1"):
                 self._authorize(request)
             route(request, exchange)
         except ApiError as error:
             exchange.respond(error.status, error.body)
-        self.scrape.count(request, exchange, methods is not None, self.loop.time() - started)
 
     def admit(self, count: int) -> None:
         """Refuse when draining or when the queue limits are reached."""
@@ -130,6 +149,12 @@ class App:
     def ended(self, generation: Generation) -> None:
         """Forget a generation."""
         self.generations.discard(generation)
+        self._settle()
+
+    def embedded(self) -> None:
+        """Forget an embedding request."""
+        self.others -= 1
+        self._settle()
 
     def check_model(self, name: str) -> str:
         """The name to answer with; 404 when it is not served. No name means the model."""
@@ -141,7 +166,7 @@ class App:
     def check_length(self, prompt_tokens: int) -> None:
         """400 when a prompt leaves no room for one token."""
         if prompt_tokens >= self.settings.max_model_len:
-            raise errors.too_long(prompt_tokens, self.settings.max_model_len)
+            raise errors.too_long(self.settings.max_model_len)
 
     def strike(self, exchange: Exchange) -> RequestFaults | None:
         """Count a generation request and apply its faults; None when one of them has answered it."""
@@ -164,23 +189,17 @@ class App:
         body = parse_body(request.body, request.headers.get("content-type", ""))
         ask = read_ask(body, chat=chat)
         model = self.check_model(ask.model)
+        if ask.max_tokens is not None and ask.max_tokens > self.settings.max_model_len:
+            raise errors.answer_too_long(ask.max_tokens, self.settings.max_model_len)
         for prompt in ask.prompts:
             self.check_length(len(prompt))
         faults = self.strike(exchange)
         if faults is None:
             return
-        settings = self.settings
-        plans = [
-            plan_answer(
-                ask, prompt, self.prose, settings.output_tokens, settings.max_model_len, settings.seed
-            )
-            for prompt in ask.prompts
-        ]
         identifier = request.headers.get("x-request-id") or secrets.token_hex(16)
         identifier = f"{'chatcmpl' if chat else 'cmpl'}-{identifier}"
-        generation = Generation(
-            self, exchange, ask, identifier, model, plans, faults, settings.keep_alive_comments
-        )
+        origin = Origin(identifier, model, int(time.time()), self.fingerprint)
+        generation = Generation(self, exchange, ask, origin, faults)
         generation.start()
         self.generations.add(generation)
 
@@ -193,7 +212,7 @@ class App:
         del request
         settings = self.settings
         names = list(settings.served_names)
-        exchange.respond(200, wire.model_list(names, settings.model, self.created, settings.max_model_len))
+        exchange.respond(200, bodies.model_list(names, settings.model, self.created, settings.max_model_len))
 
     def _health(self, request: Request, exchange: Exchange) -> None:
         del request
@@ -209,7 +228,7 @@ class App:
         self.check_model(str(body.get("model") or ""))
         text = chat_prompt(body) if "messages" in body else body.get("prompt")
         if not isinstance(text, str):
-            raise errors.missing_field("prompt")
+            raise errors.missing_field("prompt", body)
         pieces = tokenize(text)
         strings = (
             [piece.decode("utf-8", "replace") for piece in pieces] if body.get("return_token_strs") else None
@@ -227,5 +246,5 @@ class App:
         self.check_model(str(body.get("model") or ""))
         tokens = body.get("tokens")
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise errors.missing_field("tokens")
+            raise errors.missing_field("tokens", body)
         exchange.respond(200, orjson.dumps({"prompt": detokenize(tokens)}))

@@ -1,7 +1,8 @@
 """/v1/embeddings: a prefill without an answer.
 
-The vector is a fixed function of the words (a sum of one direction per word, scaled to length one), so equal texts are
-equal and texts that share words are nearer than those that do not. It carries no meaning beyond that.
+The vector is a fixed function of the words (a sum of one direction per word, scaled to length one), so equal
+texts are equal and texts that share words are nearer than those that do not. It carries no meaning beyond
+that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from torpor.simulate.kv_cache import hash_blocks
 from torpor.simulate.sequences import Sequence, State
-from torpor_sim import errors, wire
+
+from torpor_sim import bodies, errors
 from torpor_sim.requests import parse_body, text_inputs
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class _Batch:
         del sequence
         if any(sequence.state is not State.FINISHED for sequence in self.sequences):
             return
-        self._app.others -= 1
+        self._app.embedded()
         size = self._app.settings.embedding_size
         vectors: list[object] = []
         for pieces in self._inputs:
@@ -83,11 +85,11 @@ class _Batch:
         tokens = sum(map(len, self._inputs))
         identifier = f"embd-{secrets.token_hex(16)}"
         self._exchange.respond(
-            200, wire.embedding_answer(identifier, self._model, int(time.time()), vectors, tokens)
+            200, bodies.embedding_answer(identifier, self._model, int(time.time()), vectors, tokens)
         )
 
     def abandon(self) -> None:
-        self._app.others -= 1
+        self._app.embedded()
         for sequence in self.sequences:
             self._app.engine.abort(sequence)
 
@@ -99,7 +101,9 @@ def embed(app: App, request: Request, exchange: Exchange) -> None:
     model = app.check_model(str(body.get("model") or ""))
     encoding = body.get("encoding_format") or "float"
     if encoding not in {"float", "base64"}:
-        raise errors.invalid_field("encoding_format", "Input should be 'float' or 'base64'", encoding)
+        raise errors.invalid_field(
+            "encoding_format", "literal_error", "Input should be 'float' or 'base64'", encoding
+        )
     for pieces in inputs:
         app.check_length(len(pieces))
     if app.strike(exchange) is None:

@@ -1,20 +1,25 @@
 """Drives the engine model with the event loop's clock.
 
-One timer per step, whatever the number of streams: when it fires, the step's tokens are handed to their requests and
-the next step begins at the moment the last one was due, so that a late timer does not slow the engine down. Behind by
-more than a quarter of a second (a stopped process, a starved machine) it gives up catching up, since no accelerator
-could. Requests that arrive together start together: the first step waits for the end of the loop's turn.
+One timer per step, whatever the number of streams: when it fires, the step's tokens are handed to their
+requests and the next step begins at the moment the last one was due, so that a late timer does not slow the
+engine down. Behind by more than a quarter of a second (a stopped process, a starved machine) it gives up
+catching up, since no accelerator could. Requests that arrive together start together: the first step waits
+for the end of the loop's turn.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torpor.simulate.engine_model import EngineLimits, EngineModel, Step
-from torpor.simulate.profiles import StepCost
-from torpor.simulate.sequences import Sequence
-from torpor_sim.metrics import EngineMetrics
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from torpor.simulate.profiles import StepCost
+    from torpor.simulate.sequences import Sequence
+
+    from torpor_sim.metrics import EngineMetrics
 
 _MAX_LAG = 0.25
 _MAX_STEPS_A_TURN = 16

@@ -1,8 +1,9 @@
 """Refusals in vLLM's words and shapes.
 
-vLLM answers `{"error": {"message", "type", "param", "code"}}` everywhere, but the type is spelled in two ways: errors
-of its own have the name of a class ("BadRequestError"), errors of the web framework and of admission have the phrase
-of the status ("Bad Request"). Clients and gateways match on these, so they are kept.
+vLLM answers `{"error": {"message", "type", "param", "code"}}` everywhere, but the type is spelled in two
+ways: errors of its own have the name of a class ("BadRequestError"), errors of the web framework and of
+admission have the phrase of the status ("Bad Request"). Clients and gateways match on these, so they are
+kept.
 """
 
 from __future__ import annotations
@@ -47,46 +48,60 @@ def unknown_model(name: str, served: list[str]) -> ApiError:
     return ApiError(404, message, "NotFoundError", "model")
 
 
-def too_long(prompt_tokens: int, max_model_len: int) -> ApiError:
-    """400 for a prompt that leaves no room for an answer."""
+def too_long(max_model_len: int) -> ApiError:
+    """400 for a prompt that leaves no room for an answer; vLLM stops counting one above the limit."""
+    count = max_model_len + 1
     message = (
-        f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains {prompt_tokens} "
-        "input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input "
-        f"prompt. (parameter=input_tokens, value={prompt_tokens})"
+        f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains at "
+        f"least {count} input tokens, which exceeds this limit even without any output tokens. Please reduce "
+        f"the length of the input prompt. (parameter=input_tokens, value={count})"
     )
     return ApiError(400, message, "BadRequestError", "input_tokens")
 
 
-def invalid_field(name: str, problem: str, value: object) -> ApiError:
-    """400 of the request schema, naming the field."""
-    detail = {"type": "value_error", "loc": f"body.{name}", "msg": problem, "input": value}
-    return ApiError(400, f"1 validation error:\n  {detail}", param=f"body.{name}")
+def answer_too_long(max_tokens: int, max_model_len: int) -> ApiError:
+    """400 for more tokens than the context holds."""
+    message = f"max_tokens={max_tokens} cannot be greater than max_model_len={max_model_len}."
+    return bad_value(f"{message} Please request fewer output tokens.", "max_tokens", max_tokens)
 
 
-def missing_field(name: str) -> ApiError:
+def _summary(value: object) -> object:
+    if isinstance(value, dict | list):
+        return f"<{type(value).__name__} of {len(value)} items>"
+    return value
+
+
+def invalid_field(name: str, kind: str, problem: str, value: object, context: object = None) -> ApiError:
+    """400 of the request schema: pydantic's kind of error and its words, the field, the value."""
+    where = f"body.{name}" if name else "body"
+    detail = {"type": kind, "loc": where, "msg": problem, "input": _summary(value)}
+    if context is not None:
+        detail["ctx"] = context
+    return ApiError(400, f"1 validation error:\n  {detail}", param=where)
+
+
+def missing_field(name: str, body: dict[str, object]) -> ApiError:
     """400 for a required field."""
-    detail = {"type": "missing", "loc": f"body.{name}", "msg": "Field required"}
-    return ApiError(400, f"1 validation error:\n  {detail}", param=f"body.{name}")
+    return invalid_field(name, "missing", "Field required", body)
 
 
-def bad_value(message: str, param: str, value: object) -> ApiError:
-    """400 of the sampling parameters."""
-    return ApiError(400, f"{message} (parameter={param}, value={value})", "BadRequestError", param)
+def bad_value(message: str, param: str, value: object = None) -> ApiError:
+    """400 of vLLM's own checks."""
+    suffix = f"parameter={param}" if value is None else f"parameter={param}, value={value}"
+    return ApiError(400, f"{message} ({suffix})", "BadRequestError", param)
+
+
+_ELSEWHERE = "Please try again later or on a different instance."
 
 
 def busy() -> ApiError:
     """503 of --max-num-queued-reqs; vLLM sends no Retry-After."""
-    return ApiError(
-        503, "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
-    )  # fmt: skip
+    return ApiError(503, f"The engine is currently busy and cannot accept new requests. {_ELSEWHERE}")
 
 
 def backlog_full() -> ApiError:
     """503 of --max-num-queued-tokens."""
-    return ApiError(
-        503,
-        "The engine has reached its prefill token backlog limit. Please try again later or on a different instance.",
-    )
+    return ApiError(503, f"The engine has reached its prefill token backlog limit. {_ELSEWHERE}")
 
 
 def shut_down() -> ApiError:

@@ -1,16 +1,19 @@
 """Prometheus text, as prometheus_client writes it, for a fixed set of series.
 
-The engine's image carries no prometheus_client, and a scrape happens up to twenty times a second, so series are plain
-objects that keep their rendered head and histograms keep their rendered text until the next observation. The output
-matches the library's: sorted labels, `_total` on counters, a `_created` gauge for every counter and histogram, Go's
-number format.
+The engine's image carries no prometheus_client, and a scrape happens up to twenty times a second, so series
+are plain objects that keep their rendered head and histograms keep their rendered text until the next
+observation. The output matches the library's: sorted labels, `_total` on counters, a `_created` gauge for
+every counter and histogram, Go's number format.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def number(value: float) -> str:

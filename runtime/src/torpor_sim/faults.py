@@ -1,18 +1,20 @@
 """Scripted faults: what goes wrong, when, and for which request.
 
-A fault is one word of the command line, `--fault NAME[=VALUE][,KEY=VALUE...]`, repeatable, or the same words separated
-by semicolons in TORPOR_SIM_FAULTS. The table below is the whole vocabulary: parser, --help and documentation are made
-from it. Faults are deterministic, by count or by time since the port opened; there is no probability, because a test
-that fails now and then proves nothing.
+A fault is one word of the command line, `--fault NAME[=VALUE][,KEY=VALUE...]`, repeatable, or the same words
+separated by semicolons in TORPOR_SIM_FAULTS. The table below is the whole vocabulary: parser, --help and
+documentation are made from it. Faults are deterministic, by count or by time since the port opened; there is
+no probability, because a test that fails now and then proves nothing.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
@@ -38,7 +40,7 @@ FAULTS: dict[str, Vocabulary] = {
     "oom-at-start": Vocabulary(
         "word",
         (),
-        "out of memory while loading: =device prints PyTorch's error and exits 1, =host kills itself (SIGKILL)",
+        "out of memory while loading: =device prints PyTorch's error and exits 1, =host kills itself",
     ),
     "hang-at-start": Vocabulary("none", (), "load for ever: the port never opens"),
     "crash-after": Vocabulary("duration", ("code",), "the process dies this long after the port opened"),
@@ -74,7 +76,8 @@ FAULTS: dict[str, Vocabulary] = {
 class Fault:
     """One parsed fault. `value` is seconds, a count, a fraction or 0; `text` a word or a message.
 
-    Per request: it strikes request number `every`, 2*every, ... at most `times` times, from `after` seconds on.
+    Per request: it strikes request number `every`, 2*every, ... at most `times` times, from `after` seconds
+    on.
     """
 
     name: str
@@ -86,7 +89,9 @@ class Fault:
     after: float = 0.0
 
     def strikes(self, ordinal: int, uptime: float) -> bool:
-        """Whether it hits generation request number `ordinal` (from 1), `uptime` seconds after the port opened."""
+        """Whether it hits generation request number `ordinal` (from 1), `uptime` seconds after the port
+        opened.
+        """
         return (
             uptime >= self.after
             and ordinal % self.every == 0

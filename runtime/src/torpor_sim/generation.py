@@ -1,27 +1,32 @@
 """One generation request from admission to its last byte.
 
-A request has one slot per prompt. Tokens arrive from the engine, a step at a time; a stream writes each as an event,
-or several as one when its client reads slowly (as vLLM merges outputs for a consumer that lags), a whole answer is
-written at the end. Admission is checked twice, as in vLLM: once before the status line, and again a moment later when
-the request enters the engine, which is why a burst sees 200 and then an error event.
+A request has one slot per prompt. Tokens arrive from the engine, a step at a time; a stream writes each as an
+event, or several as one when its client reads slowly (as vLLM merges outputs for a consumer that lags), a
+whole answer is written at the end. Admission is checked twice, as in vLLM: once before the status line, and
+again a moment later when the request enters the engine, which is why a burst sees 200 and then an error
+event.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torpor.simulate.kv_cache import hash_blocks
 from torpor.simulate.sequences import Sequence, State
-from torpor_sim import wire
-from torpor_sim.answers import Plan
-from torpor_sim.engine import Engine
+
+from torpor_sim import bodies, wire
 from torpor_sim.errors import ApiError
-from torpor_sim.http import Exchange
-from torpor_sim.requests import Ask
 from torpor_sim.text import tokenize
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from torpor_sim.answers import Plan, Writer
+    from torpor_sim.engine import Engine
+    from torpor_sim.http import Exchange
+    from torpor_sim.requests import Ask
+    from torpor_sim.settings import Settings
 
 # From the status line to the engine: tokenizing and the hop to vLLM's engine process.
 HANDOVER_SECONDS = 0.002
@@ -33,7 +38,8 @@ class Host(Protocol):
 
     engine: Engine
     loop: asyncio.AbstractEventLoop
-    fingerprint: str
+    settings: Settings
+    writer: Writer
 
     def admit(self, count: int) -> None:
         """Raise ApiError when the queue limits refuse that many more requests."""
@@ -74,38 +80,30 @@ class Generation:
     """A chat or completion request under way."""
 
     def __init__(
-        self,
-        host: Host,
-        exchange: Exchange,
-        ask: Ask,
-        identifier: str,
-        model: str,
-        plans: list[Plan],
-        faults: RequestFaults,
-        keep_alive: float,
+        self, host: Host, exchange: Exchange, ask: Ask, origin: wire.Origin, faults: RequestFaults
     ) -> None:
         self.exchange = exchange
         self._host = host
         self._ask = ask
+        self._origin = origin
         self._faults = faults
-        self._keep_alive = keep_alive
-        self._created = int(time.time())
-        self._identifier, self._model = identifier, model
-        self._shape = wire.StreamShape(ask.chat, identifier, model, self._created, host.fingerprint)
+        self._shape = wire.StreamShape(origin, chat=ask.chat)
         self._timer: asyncio.TimerHandle | None = None
         self._comments: asyncio.TimerHandle | None = None
         self._over = False
-        now, block = host.engine.now(), host.engine.model.limits.block_size
-        self.slots: list[Slot] = []
-        for index, (prompt, plan) in enumerate(zip(ask.prompts, plans, strict=True)):
-            tokens = prompt + tokenize(plan.span(0, min(plan.length, MAX_HASHED_TOKENS)))
-            hashes = hash_blocks(tokens, block) if host.engine.model.kv.prefix_caching else []
-            sequence = Sequence(len(prompt), plan.length, now, hashes, plan.reason)
-            slot = Slot(
-                self, index, plan, sequence, plan.length if ask.max_tokens is None else ask.max_tokens
-            )
-            sequence.tag = slot
-            self.slots.append(slot)
+        self.slots = [self._slot(index, prompt) for index, prompt in enumerate(ask.prompts)]
+
+    def _slot(self, index: int, prompt: list[bytes]) -> Slot:
+        plan = self._host.writer.plan(self._ask, prompt)
+        model = self._host.engine.model
+        hashes: list[int] = []
+        if model.kv.prefix_caching:
+            answer = tokenize(plan.span(0, min(plan.length, MAX_HASHED_TOKENS)))
+            hashes = hash_blocks(prompt + answer, model.limits.block_size)
+        limit = plan.length if self._ask.max_tokens is None else self._ask.max_tokens
+        sequence = Sequence(len(prompt), plan.length, self._host.engine.now(), hashes, plan.reason)
+        sequence.tag = slot = Slot(self, index, plan, sequence, limit)
+        return slot
 
     @property
     def usage(self) -> wire.Usage:
@@ -153,12 +151,13 @@ class Generation:
             return
         self.abandon()
         if not self._ask.stream:
-            answers = [(slot.plan.span(0, slot.sequence.generated), "abort", None) for slot in self.slots]
-            self._respond(answers)
+            self._respond(
+                [(slot.plan.span(0, slot.sequence.generated), "abort", None) for slot in self.slots]
+            )
             return
         for slot in self.slots:
             if slot.sequence.generated:
-                self.exchange.send(self._shape.last(slot.index, "", "abort", None))
+                self.exchange.send(self._shape.last(slot.index, "", "abort", None, usage=b"", sign=True))
         self.exchange.send(wire.DONE)
         self.exchange.end_stream()
 
@@ -198,9 +197,8 @@ class Generation:
             usage = shape.running_usage(wire.Usage(sequence.prompt_tokens, sequence.generated))
         if finished:
             sign = not self._ask.include_usage
-            self.exchange.send(
-                shape.last(slot.index, text, slot.plan.reason, slot.plan.stop, usage, sign=sign)
-            )
+            plan = slot.plan
+            self.exchange.send(shape.last(slot.index, text, plan.reason, plan.stop, usage=usage, sign=sign))
         else:
             self.exchange.send(shape.token(slot.index, text, usage))
         self._arm_comments()
@@ -226,18 +224,17 @@ class Generation:
         self._close()
 
     def _respond(self, answers: list[tuple[str, str, str | None]]) -> None:
-        common = (self._identifier, self._model, self._created, self._host.fingerprint)
         if self._ask.chat:
-            body = wire.chat_answer(*common, *answers[0], self.usage)
+            body = bodies.chat_answer(self._origin, *answers[0], self.usage)
         else:
-            body = wire.completion_answer(*common, answers, self.usage)
+            body = bodies.completion_answer(self._origin, answers, self.usage)
         self.exchange.respond(200, body)
 
     def _arm_comments(self) -> None:
-        if self._keep_alive <= 0:
-            return
-        self._cancel(self._comments)
-        self._comments = self._host.loop.call_later(self._keep_alive, self._comment)
+        interval = self._host.settings.keep_alive_comments
+        if interval > 0:
+            self._cancel(self._comments)
+            self._comments = self._host.loop.call_later(interval, self._comment)
 
     def _comment(self) -> None:
         self.exchange.send(wire.KEEP_ALIVE)

@@ -1,8 +1,9 @@
 """An HTTP/1.1 server of one screen: what uvicorn shows to a client of vLLM, and no more.
 
-httptools parses, uvloop carries. Answers look like uvicorn's (lower-case header names, `server: uvicorn`, chunked
-streams), idle connections close after five seconds as vLLM's do, and a client that leaves is noticed at once because
-reading never stops. Pipelined requests are answered in order. It refuses TLS, HTTP/2 and WebSockets.
+httptools parses, uvloop carries. Answers look like uvicorn's (lower-case header names, `server: uvicorn`,
+chunked streams), idle connections close after five seconds as vLLM's do, and a client that leaves is noticed
+at once because reading never stops. Pipelined requests are answered in order. It refuses TLS, HTTP/2 and
+WebSockets.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEEP_ALIVE_SECONDS = 5.0
 MAX_PIPELINED = 64
@@ -55,15 +58,14 @@ class Server:
 class Exchange:
     """The answer to one request. Nothing is written after the connection has gone or the answer has ended."""
 
-    __slots__ = ("_connection", "ended", "on_gone", "on_writable", "started", "status")
+    __slots__ = ("_connection", "ended", "on_gone", "on_head", "on_writable")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
-        self.started = False
+        self.on_head: Callable[[int], None] | None = None
         self.ended = False
-        self.status = 0
 
     @property
     def writable(self) -> bool:
@@ -111,11 +113,13 @@ class Exchange:
 
     def _head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         connection = self._connection
-        self.started, self.status = True, status
+        if self.on_head is not None:
+            self.on_head(status)
         lines = [
             b"HTTP/1.1 %d %b" % (status, _REASONS.get(status, b"")),
             b"date: " + connection.server.date_header(connection.loop.time()),
             b"server: uvicorn",
+            b"vary: Origin",
             *(b"%b: %b" % header for header in headers),
         ]
         if not connection.current_keep_alive:
@@ -272,8 +276,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self) -> None:
         self.current_keep_alive = False
         self.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
-            b"Invalid HTTP request received."
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            b"connection: close\r\n\r\nInvalid HTTP request received."
         )
         self.shut()
 

@@ -1,31 +1,60 @@
 """vLLM's metrics: its names, labels, types and bucket bounds, fed by the engine model.
 
-The list is that of vLLM 0.32 and 0.33 in a default installation; tests compare it with a recording of the real
-/metrics. `generation="old"` speaks the names of vLLM before 0.10 for the one signal that was renamed
-(gpu_cache_usage_perc), because such engines are still deployed. Metrics of things that are not modelled (multi-modal
-cache, KV connectors, sleep mode) are there and stay at their resting value, as in a vLLM that does not use them.
-Not there: python_*, process_* and the size summaries of the HTTP layer.
+The list is that of vLLM 0.32 and 0.33 in a default installation; tests compare it with a recording of the
+real /metrics. `generation="old"` speaks the names of vLLM before 0.10 for the one signal that was renamed
+(gpu_cache_usage_perc), because such engines are still deployed. Metrics of things that are not modelled
+(multi-modal cache, KV connectors, sleep mode) are there and stay at their resting value, as in a vLLM that
+does not use them. Not there: python_*, process_* and the size summaries of the HTTP layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from torpor.simulate.engine_model import EngineModel, Outcome
-from torpor.simulate.sequences import Sequence as Work
 from torpor_sim.exposition import Counter, Family, Gauge, Histogram
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torpor.simulate.engine_model import EngineModel, Outcome
+    from torpor.simulate.sequences import Sequence as Work
+
 # fmt: off
-LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
-           960.0, 1920.0, 7680.0)
-FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-               80.0, 160.0, 640.0, 2560.0)
-INTER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-               80.0)
+LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+           480.0, 960.0, 1920.0, 7680.0)
+FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+               20.0, 40.0, 80.0, 160.0, 640.0, 2560.0)
+INTER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+               20.0, 40.0, 80.0)
 STEP_TOKENS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 PREEMPTIONS = (1, 2, 3, 4, 5, 10, 20)
 CHOICES = (1, 2, 5, 10, 20)
 # fmt: on
+# Labels of cache_config_info that mean nothing here, at the values of a default vLLM.
+_UNSET = """
+cache_hit_alignment_tokens hash_block_size kv_cache_layout kv_cache_memory_bytes kv_offloading_size
+mamba_block_size mamba_page_size_padded num_cpu_blocks num_gpu_blocks_override prefix_match_unit
+skip_page_size_padded sliding_window
+"""
+_OFF = """
+enable_mamba_shared_prefix_checkpoint is_attention_free kv_sharing_fast_prefill use_kda_recoverssm
+use_replayssm user_specified_block_size
+"""
+CACHE_CONFIG = {
+    **dict.fromkeys(_UNSET.split(), "None"),
+    **dict.fromkeys(_OFF.split(), "False"),
+    "_block_size_resolved": "True",
+    "cache_dtype": "auto",
+    "kv_cache_dtype_skip_layers": "[]",
+    "kv_offloading_backend": "native",
+    "mamba_cache_dtype": "auto",
+    "mamba_cache_mode": "none",
+    "mamba_ssm_cache_dtype": "auto",
+    "prefix_cache_retention_interval": "0",
+    "prefix_caching_hash_algo": "sha256",
+    "replayssm_buffer_len": "16",
+    "swa_bounded_replay": "True",
+}
 FINISH_REASONS = ("stop", "length", "abort", "error", "repetition")
 REJECTIONS = ("max_num_queued_reqs", "max_num_queued_tokens")
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torpor_sim.engine import Engine
 from torpor_sim.exposition import Counter, Family, Histogram
-from torpor_sim.faults import FaultPlan
-from torpor_sim.http import Exchange, Request
+
+if TYPE_CHECKING:
+    from torpor_sim.engine import Engine
+    from torpor_sim.faults import FaultPlan
+    from torpor_sim.http import Exchange
 
 CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 # vLLM's instrumentation leaves its own and the probes' paths out.
@@ -26,20 +29,19 @@ class Scrape:
     _durations: dict[tuple[str, str], Histogram] = field(default_factory=dict)
     _frozen: bytes | None = None
 
-    def count(self, request: Request, exchange: Exchange, known: bool, seconds: float) -> None:
-        """Count one request by handler, method and class of status; `seconds` is the time to its head."""
-        if request.path in _UNCOUNTED or not exchange.status:
+    def count(self, handler: str, method: str, status: int, seconds: float) -> None:
+        """Count one request; `seconds` is the time to the head of its answer."""
+        if handler in _UNCOUNTED:
             return
-        handler = request.path if known else "none"
-        key = (handler, request.method, f"{exchange.status // 100}xx")
+        key = (handler, method, f"{status // 100}xx")
         counter = self._http.get(key)
         if counter is None:
-            labels = {"handler": key[0], "method": key[1], "status": key[2]}
+            labels = {"handler": handler, "method": method, "status": key[2]}
             counter = self._http[key] = Counter(labels, time.time())
         counter.inc()
         timed = self._durations.get(key[:2])
         if timed is None:
-            labels = {"handler": handler, "method": request.method}
+            labels = {"handler": handler, "method": method}
             timed = self._durations[key[:2]] = Histogram(labels, (0.1, 0.5, 1.0), time.time())
         timed.observe(seconds)
 

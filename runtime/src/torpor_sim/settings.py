@@ -1,9 +1,10 @@
 """The command line: vLLM's spelling where vLLM has the flag, own flags for what is simulated.
 
-The operator's production manifest starts this program in place of `vllm serve`, so it must take the same arguments and
-refuse the same nonsense. Flags of vLLM that change nothing here are accepted by name and listed in --help as ignored;
-any other word ends the process with code 2 and argparse's "unrecognized arguments", as vLLM does. As in vLLM,
-underscores in flag names are dashes, and lengths may be written 8k (8000) or 8K (8192).
+The operator's production manifest starts this program in place of `vllm serve`, so it must take the same
+arguments and refuse the same nonsense. Flags of vLLM that change nothing here are accepted by name and listed
+in --help as ignored; any other word ends the process with code 2 and argparse's "unrecognized arguments", as
+vLLM does. As in vLLM, underscores in flag names are dashes, and lengths may be written 8k (8000) or 8K
+(8192).
 """
 
 from __future__ import annotations
@@ -11,32 +12,36 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torpor.simulate.engine_model import EngineLimits
 from torpor.simulate.profiles import PROFILES, StepCost, profile
+
 from torpor_sim.faults import FAULTS, Fault, parse_faults, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VERSION = "0.32.0"
 _SIZES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 
 # Flags of vLLM that a user may have in a manifest and that mean nothing without a GPU: name -> takes a value.
+_IGNORED_WITH_VALUE = """
+dtype tensor-parallel-size pipeline-parallel-size gpu-memory-utilization quantization kv-cache-dtype
+load-format download-dir revision tokenizer tokenizer-revision tokenizer-mode swap-space cpu-offload-gb
+uvicorn-log-level compilation-config max-log-len chat-template chat-template-content-format
+tool-call-parser reasoning-parser hf-overrides override-generation-config generation-config
+max-num-partial-prefills task runner distributed-executor-backend attention-backend optimization-level
+"""
+_IGNORED_WITHOUT_VALUE = """
+enforce-eager trust-remote-code enable-chunked-prefill no-enable-chunked-prefill disable-log-requests
+enable-log-requests disable-log-stats enable-auto-tool-choice enable-prompt-tokens-details async-scheduling
+no-async-scheduling enable-sleep-mode disable-uvicorn-access-log
+"""
 IGNORED = {
-    **dict.fromkeys(
-        "dtype tensor-parallel-size pipeline-parallel-size gpu-memory-utilization quantization kv-cache-dtype load-format"
-        " download-dir revision tokenizer tokenizer-revision tokenizer-mode swap-space cpu-offload-gb uvicorn-log-level"
-        " compilation-config max-log-len chat-template chat-template-content-format tool-call-parser reasoning-parser"
-        " hf-overrides override-generation-config generation-config max-num-partial-prefills task runner"
-        " distributed-executor-backend attention-backend optimization-level".split(),
-        True,
-    ),
-    **dict.fromkeys(
-        "enforce-eager trust-remote-code enable-chunked-prefill no-enable-chunked-prefill disable-log-requests"
-        " enable-log-requests disable-log-stats enable-auto-tool-choice enable-prompt-tokens-details async-scheduling"
-        " no-async-scheduling enable-sleep-mode disable-uvicorn-access-log".split(),
-        False,
-    ),
+    **dict.fromkeys(_IGNORED_WITH_VALUE.split(), True),
+    **dict.fromkeys(_IGNORED_WITHOUT_VALUE.split(), False),
 }
 
 

@@ -1,12 +1,14 @@
 """Tokens that can be counted, and words to answer with.
 
-A tokenizer without a vocabulary: text is cut into pieces of at most seven bytes, a short word with the space before it
-being one piece, and the token id is those bytes behind a marker, as a number. So every text has one cutting, every id
-its text, equal beginnings have equal tokens (the prefix cache depends on that), and no file is needed. English comes
-out at 1.2 to 1.4 tokens a word, close to real tokenizers; the ids mean nothing to a real model.
+A tokenizer without a vocabulary: text is cut into pieces of at most seven bytes, a short word with the space
+before it being one piece, and the token id is those bytes behind a marker, as a number. So every text has one
+cutting, every id its text, equal beginnings have equal tokens (the prefix cache depends on that), and no file
+is needed. English comes out at 1.2 to 1.4 tokens a word, close to real tokenizers; the ids mean nothing to a
+real model.
 
-The answer is a walk through a ring of simple sentences. Where it starts depends on the seed and the prompt, so the same
-request gets the same answer from every replica with the same seed. Each piece of the ring is one token.
+The answer is a walk through a ring of simple sentences. Where it starts depends on the seed and the prompt,
+so the same request gets the same answer from every replica with the same seed. Each piece of the ring is one
+token.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _PIECES = re.compile(
     rb" ?[A-Za-z_]{1,6}| ?[0-9]{1,3}|[\xc0-\xf7][\x80-\xbf]{1,3}|[\x00-\xff]",
@@ -110,7 +115,9 @@ class Prose:
         return text if index else text.lstrip()
 
     def natural_length(self, key: int, mean: int) -> int:
-        """Tokens of the answer when nothing limits it: whole sentences, between a quarter and four times the mean."""
-        spread = 2.0 ** (((key >> 8) % 4001) / 1000.0 - 2.0)
+        """Tokens of the answer when nothing limits it: whole sentences, between a quarter and four times the
+        mean.
+        """
+        spread: float = 2.0 ** (((key >> 8) % 4001) / 1000.0 - 2.0)
         sentence = 11
         return max(1, round(mean * spread / sentence)) * sentence

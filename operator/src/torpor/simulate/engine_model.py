@@ -1,24 +1,28 @@
 """One vLLM replica as a scheduler sees it: a queue, a batch, a cache, and steps that take time.
 
-Each step first serves the sequences that run (one token for a decode, the next slice of a chunked prefill), then admits
-from the queue in order of arrival while the token budget, the number of sequences and free blocks allow. When a running
-sequence finds no block, the one admitted last loses its cache, goes to the head of the queue and prefills again
-(recompute). That is vLLM's V1 scheduler with its default policy, chunked prefill and prefix caching on, and with the
-first-come order it keeps among the waiting.
+Each step first serves the sequences that run (one token for a decode, the next slice of a chunked prefill),
+then admits from the queue in order of arrival while the token budget, the number of sequences and free blocks
+allow. When a running sequence finds no block, the one admitted last loses its cache, goes to the head of the
+queue and prefills again (recompute). That is vLLM's V1 scheduler with its default policy, chunked prefill and
+prefix caching on, and with the first-come order it keeps among the waiting.
 
-The model is driven: `begin(now)` decides a step and says how long it takes, `finish(now)` gives what it produced. Between
-the two, requests may arrive and leave; they count from the next step on, as in vLLM. Time is whatever the caller's
-clock says, in seconds. It refuses to model: priorities, LoRA, speculative decoding, KV transfer, several engines.
+The model is driven: `begin(now)` decides a step and says how long it takes, `finish(now)` gives what it
+produced. Between the two, requests may arrive and leave; they count from the next step on, as in vLLM. Time
+is whatever the caller's clock says, in seconds. It refuses to model: priorities, LoRA, speculative decoding,
+KV transfer, several engines.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torpor.simulate.kv_cache import KVCache
-from torpor.simulate.profiles import StepCost
 from torpor.simulate.sequences import Sequence, State
+
+if TYPE_CHECKING:
+    from torpor.simulate.profiles import StepCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +236,8 @@ class EngineModel:
     def _publish(self, sequence: Sequence) -> None:
         full = sequence.computed // self.limits.block_size
         held = len(sequence.held_hashes)
-        # Hashes are published in order without gaps: a block that stayed private (someone else published it first)
-        # ends the run, so that `held_hashes` remains a prefix.
+        # Published in order, without gaps: a block that stays private because another sequence published it
+        # first ends the run, so that `held_hashes` remains a prefix.
         while held < min(full, len(sequence.block_hashes)) and self.kv.publish(sequence.block_hashes[held]):
             sequence.held_hashes.append(sequence.block_hashes[held])
             sequence.private_blocks -= 1

@@ -1,17 +1,20 @@
 """The KV cache of one engine: blocks, who holds them, and which prefixes are still in them.
 
-vLLM keeps the keys and values of every token in blocks of 16 tokens. A full block is known by the hash of its tokens
-and of all tokens before it, so a later prompt with the same beginning finds it; a block that nobody holds keeps its
-contents until it is needed (least recently used goes first) and counts as free. That is all a scheduler can see, so
-that is what is kept here: a count of blocks without a hash, and for each hash its holders. There are no block numbers
-and no memory. One difference to vLLM: two sequences that compute the same block at the same time hold one copy here
-and two there.
+vLLM keeps the keys and values of every token in blocks of 16 tokens. A full block is known by the hash of its
+tokens and of all tokens before it, so a later prompt with the same beginning finds it; a block that nobody
+holds keeps its contents until it is needed (least recently used goes first) and counts as free. That is all a
+scheduler can see, so that is what is kept here: a count of blocks without a hash, and for each hash its
+holders. There are no block numbers and no memory. One difference to vLLM: two sequences that compute the same
+block at the same time hold one copy here and two there.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def hash_blocks(tokens: Sequence[bytes] | Sequence[int], block_size: int) -> list[int]:
@@ -89,7 +92,9 @@ class KVCache:
         return True
 
     def publish(self, known: int) -> bool:
-        """Give a fresh block its hash, so that others find it; False when the hash is known: the block stays as it is."""
+        """Give a fresh block its hash, so that others find it; False when the hash is known: the block stays
+        as it is.
+        """
         if not self.prefix_caching or known in self._held or known in self._idle:
             return False
         self._private -= 1
@@ -97,7 +102,9 @@ class KVCache:
         return True
 
     def release(self, private: int, hashes: Sequence[int]) -> None:
-        """Let go of blocks. Hashed ones stay findable until evicted, the end of a prefix before its beginning."""
+        """Let go of blocks. Hashed ones stay findable until evicted, the end of a prefix before its
+        beginning.
+        """
         self._private -= private
         for known in reversed(hashes):
             holders = self._held[known] - 1

@@ -1,15 +1,16 @@
 """How long one step of an engine takes, and how much it can keep: a table with its sources.
 
-An engine works in steps. Each step computes one token for every decoding sequence and a slice of the prompts that are
-being prefilled. Its duration is close to linear in what it does:
+An engine works in steps. Each step computes one token for every decoding sequence and a slice of the prompts
+that are being prefilled. Its duration is close to linear in what it does:
 
     t = a + b*B + c*KV + d*P        milliseconds
 
-B: sequences in the step, KV: tokens of their contexts held in the cache, P: prompt tokens computed in the step.
-The constants are fits, made elsewhere: "measured" ones to published measurements of real vLLM (InferenceX, through
-AIConfigurator's `silicon_sample.csv`; mean absolute error 0.9 to 2.5 %), "modelled" ones to AIConfigurator's
-operator database. The table refuses to be more than that: no speculative decoding, no quantization that is not in a
-row's name, no interaction between rows of unlike length, no attention cost that grows with the square of the prompt.
+B: sequences in the step, KV: tokens of their contexts held in the cache, P: prompt tokens computed in the
+step. The constants are fits, made elsewhere: "measured" ones to published measurements of real vLLM
+(InferenceX, through AIConfigurator's `silicon_sample.csv`; mean absolute error 0.9 to 2.5 %), "modelled" ones
+to AIConfigurator's operator database. The table refuses to be more than that: no speculative decoding, no
+quantization that is not in a row's name, no interaction between rows of unlike length, no attention cost that
+grows with the square of the prompt.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Constants of t = a + b*B + c*KV + d*P, all in milliseconds (per step, sequence, cached token, prompt token)."""
+    """Constants of t = a + b*B + c*KV + d*P, all in milliseconds (per step, sequence, cached token, prompt
+    token).
+    """
 
     a: float
     b: float
@@ -59,7 +62,7 @@ class Profile:
 _MEASURED = "measured vLLM (InferenceX through AIConfigurator silicon_sample.csv)"
 _MODELLED = "AIConfigurator 0.12 operator database, linear fit"
 
-# vLLM's own defaults: 1024 sequences and 8192 tokens a step on accelerators of 70 GiB and more, else 256 and 2048.
+# vLLM's defaults: 1024 sequences and 8192 tokens a step on accelerators of 70 GiB and more, else 256, 2048.
 PROFILES: dict[str, Profile] = {
     "tiny": Profile(
         StepCost(4.0, 0.02, 1e-5, 0.01),

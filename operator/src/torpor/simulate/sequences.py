@@ -1,15 +1,17 @@
 """What an engine is asked to do, and how far it has come.
 
-A sequence is one prompt and the tokens that follow it. The model does not invent text: the caller says how many tokens
-will come and why the last one is the last, and the model says when.
+A sequence is one prompt and the tokens that follow it. The model does not invent text: the caller says how
+many tokens will come and why the last one is the last, and the model says when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
 
 
 class State(Enum):
@@ -24,10 +26,10 @@ class State(Enum):
 class Sequence:
     """One request to the engine.
 
-    prompt_tokens: length of the prompt, at least 1. output_tokens: tokens to generate; 0 means prefill only (an
-    embedding). block_hashes: chain hashes of the full blocks of prompt (and output, where known), for the prefix
-    cache; may be empty. finish_reason: what the last token means ("stop", "length"). tag: the caller's own.
-    Times are seconds on the driver's clock, None until they happen.
+    prompt_tokens: length of the prompt, at least 1. output_tokens: tokens to generate; 0 means prefill only
+    (an embedding). block_hashes: chain hashes of the full blocks of prompt (and output, where known), for the
+    prefix cache; may be empty. finish_reason: what the last token means ("stop", "length"). tag: the caller's
+    own. Times are seconds on the driver's clock, None until they happen.
     """
 
     prompt_tokens: int
