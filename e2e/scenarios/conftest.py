@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 # the
 # background; then those that kill and roll; the uninstall ends the session.
 ORDER = (
-    "asleep_from_birth",
     "hold_and_wake",
     "scale_out",
     "wakes_under_traffic",
@@ -35,6 +34,7 @@ ORDER = (
     "two_fleets",
     "first_token",
     "failing_wake",
+    "asleep_from_birth",
     "eviction",
     "gateway_rolled",
     "operator_killed",

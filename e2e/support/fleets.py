@@ -48,7 +48,7 @@ def fleet(name: str, *, args: list[str] | None = None, gpus: int = 1, **spec: An
     the engine.
     """
     base: Object = {
-        "model": {"uri": f"image:///models/{name}"},
+        "model": {"uri": f"hf://simulated/{name}"},
         "engine": {
             "type": "Simulated",
             "args": ["--startup-seconds=1"] if args is None else args,

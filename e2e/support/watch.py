@@ -48,7 +48,7 @@ class Watch:
         self._on_event, self._closed = on_event, False
         path = cluster.path(plural, namespace, watch="true", timeoutSeconds="7200", **query)
         self._connection = cluster.connection()
-        self._connection.timeout = None  # type: ignore[assignment]  # silence is normal on a watch
+        self._connection.timeout = None  # silence is normal on a watch
         self._connection.request("GET", path, headers={"Accept": "application/json"})
         self._answer = self._connection.getresponse()
         if self._answer.status != 200:

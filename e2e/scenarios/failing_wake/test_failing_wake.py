@@ -24,13 +24,7 @@ BROKEN = {
         "InvalidEngineArgs",
         {"args": ["--no-such-flag"]},
     ),
-    "no-model": (
-        "ModelNotFound",
-        {
-            "model": {"uri": "image:///models/absent"},
-            "engine": {"type": "vLLM", "image": "localhost/torpor-vllm-cpu:0.32.0", "args": []},
-        },
-    ),
+    "no-model": ("ModelNotFound", {"model": {"uri": "image:///models/absent"}}),
     "no-node": (
         "Unschedulable",
         {"engine": {"resources": {"limits": {"example.com/absent": 1}}}},
