@@ -5,7 +5,10 @@ its default and nobody notices.
 """
 
 import pytest
+from torpor import settings as operator
 from torpor.api import constants
+from torpor.api.routes import BareNames
+from torpor.build.settings import BuildSettings
 from torpor_gateway import settings as gateway
 
 from tests.charts.combinations import COMBINATIONS
@@ -54,6 +57,71 @@ def test_the_gateway_means_what_the_values_say() -> None:
     assert (read.grace_seconds, read.max_buffered_bytes, read.log_level) == (3, 2**40, "DEBUG")
 
 
+def read_by_the_operator(objects: list[Object]) -> operator.Settings:
+    """Return the operator's settings as its process would read them in the pod."""
+    return operator.from_environment(ours("operator", objects))
+
+
+def test_the_operator_reads_every_variable() -> None:
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+            asked.add(key)
+            return super().get(key, default)
+
+    operator.from_environment(Asked(ours("operator")))
+    assert ours("operator").keys() <= asked
+    # What suits every installation by default is left to extraEnv; a new setting must be put on one side.
+    assert asked - ours("operator").keys() == {"TORPOR_DEMAND_ADDRESSES", "TORPOR_KUBECONFIG"}
+
+
+def test_the_operator_means_what_the_values_say() -> None:
+    read = read_by_the_operator(render())
+    assert (read.namespace, read.release, read.watch_namespaces) == ("torpor-system", "torpor", ())
+    assert (read.lease_name, read.pod_name) == ("torpor-operator", "<metadata.name>")
+    assert (str(read.demand_token_file), read.log_format, read.log_level) == (TOKEN, "json", "info")
+    assert read.launcher_image == read.engine_image == "torpor/engine:0.1.0"
+    objects = render(
+        {
+            "watchNamespaces": ["a", "b"],
+            "clusterDomain": "k8s.example",
+            "operator": {"logFormat": "plain", "logLevel": "ERROR"},
+            "engine": {"image": {"tag": "7", "pullPolicy": "Never"}, "imagePullSecrets": ["x", "y"]},
+        }
+    )
+    read = read_by_the_operator(objects)
+    assert (read.watch_namespaces, read.cluster_domain) == (("a", "b"), "k8s.example")
+    assert (read.log_format, read.log_level) == ("plain", "error")
+    assert (read.launcher_image, read.image_pull_policy) == ("torpor/engine:7", "Never")
+    assert read.engine_pull_secrets == ("x", "y")
+
+
+@pytest.mark.parametrize("names", [["*"], ["a", "b"], []])
+def test_both_parts_mean_the_same_namespaces_by_bare_names(names: list[str]) -> None:
+    objects = render({"gateway.bareNames": names})
+    wanted = BareNames(everywhere="*" in names, namespaces=frozenset(names) - {"*"})
+    assert BareNames.parse(loaded(objects).bare_names) == wanted
+    assert read_by_the_operator(objects).bare_names == wanted
+
+
+@pytest.mark.parametrize("part", ["operator", "gateway"])
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+def test_every_log_level_is_one_that_the_program_knows(part: str, level: str) -> None:
+    objects = render({f"{part}.logLevel": level})
+    read: operator.Settings | gateway.Settings = loaded(objects)
+    if part == "operator":
+        read = read_by_the_operator(objects)
+    assert read.log_level.upper() == level
+
+
+def test_engines_let_the_gateways_pods_in() -> None:
+    settings = BuildSettings("torpor-system", "torpor-gateway", "image", "image")
+    for name in ("defaults", "labels that would break selectors"):
+        pod = one(render(COMBINATIONS[name]), "Deployment", "torpor-gateway")["spec"]["template"]
+        assert dict(settings.gateway_labels).items() <= pod["metadata"]["labels"].items()
+
+
 @pytest.mark.parametrize(("name", "host"), [("defaults", "0.0.0.0"), ("IPv6", "::")])
 def test_servers_listen_on_the_containers_ports(name: str, host: str) -> None:
     objects = render(COMBINATIONS[name])
@@ -63,8 +131,8 @@ def test_servers_listen_on_the_containers_ports(name: str, host: str) -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     for field, port in wanted.items():
         assert gateway.address(field, getattr(read, field)) == (host, ports[port])
-    operator = environment(objects, "operator")
-    assert gateway.address("admin_listen", operator["TORPOR_ADMIN_LISTEN"]) == (host, constants.ADMIN_PORT)
+    both = read_by_the_operator(objects)
+    assert (both.admin_host, both.admin_port) == (host, constants.ADMIN_PORT)
 
 
 def test_ports_are_those_that_the_other_parts_dial() -> None:

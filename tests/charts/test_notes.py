@@ -109,7 +109,7 @@ def test_commands_name_objects_that_exist(noted: Path) -> None:
     assert len(re.findall(r"(deployment|service)/", text)) == 3
 
 
-WARNINGS = {
+WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "a gateway alone": ({"gateway.replicaCount": 1}, "gateway.replicaCount is 1"),
     "an operator alone": ({"operator.replicaCount": 1}, "operator.replicaCount is 1"),
     "definition that goes": ({"crds.keep": False}, "uninstalling this release deletes the resource"),

@@ -16,7 +16,7 @@ from tests.charts.rendering import CHART, Refused, one, render, run
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown at the top": ({"gatway": {"replicaCount": 3}}, "gatway"),
     "unknown in a part": ({"gateway.replicas": 3}, "replicas"),
     "unknown in an image": ({"engine.image.tags": "1"}, "tags"),
@@ -112,7 +112,7 @@ def test_the_chart_works_as_a_dependency(tmp_path: Path) -> None:
         one(render({"torpor.enabled": False}, release="platform", chart=tmp_path), "Deployment")
 
 
-TEMPLATE_REFUSALS = {
+TEMPLATE_REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "ingress without a host": ({"gateway.ingress.enabled": True}, "gateway.ingress.hosts: empty"),
     "route without a gateway": ({"gateway.httpRoute.enabled": True}, "gateway.httpRoute.parentRefs: empty"),
     "operator variable twice": (

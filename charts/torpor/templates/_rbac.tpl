@@ -44,7 +44,7 @@ verb that nothing uses is a defect as much as one that is missing.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "torpor.operator.name" . }}]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 {{- if and .Values.watchNamespaces (not (has .Release.Namespace .Values.watchNamespaces)) }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
