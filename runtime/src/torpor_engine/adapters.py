@@ -215,7 +215,7 @@ def engine_argv(
     argv += args
     if asked is None:
         argv += ["--max-num-seqs", str(seqs)]
-    if source.revision is not None:
+    if source.revision is not None and engine.type != "Simulated":  # which has no files to choose
         argv += ["--revision", source.revision]
     if engine.has_shutdown_timeout:
         argv += ["--shutdown-timeout", str(settings.drain_seconds)]

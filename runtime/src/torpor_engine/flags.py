@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OWNED = {
     "--host": "the launcher sets the address",
     "--port": "the launcher sets the port",
+    "--listen": "the launcher sets address and port",
     "--uds": "the gateway reaches the engine over TCP",
     "--model": "set spec.model.uri",
     "--revision": "set spec.model.revision",

@@ -1,0 +1,86 @@
+"""The launcher with the simulated engine: launched as vLLM is, with real metrics and streams."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.unit.engine.harness import Pod, poll
+
+
+def simulated(pod: Pod) -> Pod:
+    pod.environ["PATH"] = f"{Path(sys.executable).parent}:{pod.environ['PATH']}"
+    pod.environ["TORPOR_ENGINE_TYPE"] = "Simulated"
+    pod.environ["TORPOR_MODEL_URI"] = "hf://HuggingFaceTB/SmolLM2-135M-Instruct"
+    return pod
+
+
+def stream_tokens(pod: Pod, tokens: int) -> "urllib.request._UrlopenRet":
+    """An open streamed completion of many tokens."""
+    body = {"model": "smollm2", "prompt": "Hello", "max_tokens": tokens, "stream": True, "ignore_eos": True}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{pod.engine_port}/v1/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    return urllib.request.urlopen(request, timeout=60)
+
+
+def test_metrics_of_a_busy_engine_and_a_drain_that_cuts_nothing(bare_pod: Pod) -> None:
+    pod = simulated(bare_pod)
+    stats = pod.start("--max-num-seqs", "4", "--profile", "tiny").wait_state("Ready")
+    assert stats["maxNumSeqs"] == 4
+    poll(lambda: pod.stats()["generationTokensTotal"] == 1, "the warm-up token in the metrics")
+    stats = pod.stats()
+    assert stats["missing"] == []
+    assert stats["kvCapacityTokens"] > 0
+    with stream_tokens(pod, 300) as answer:
+        poll(lambda: pod.stats()["running"] == 1, "one running request")
+        assert pod.stats()["kvUtilization"] > 0
+        pod.terminate()
+        pod.wait_state("Draining")
+        text = answer.read().decode()
+    assert text.rstrip().endswith("data: [DONE]")
+    assert '"finish_reason":"length"' in text.replace(" ", "")
+    assert pod.end() == 0
+
+
+def test_old_metric_names(bare_pod: Pod) -> None:
+    pod = simulated(bare_pod)
+    pod.start("--metrics-generation", "old").wait_state("Ready")
+    poll(lambda: pod.stats()["running"] == 0, "the first reading")
+    assert pod.stats()["kvUtilization"] == 0
+
+
+def test_a_hidden_metric_is_reported(bare_pod: Pod) -> None:
+    pod = simulated(bare_pod)
+    pod.start("--hide-metric", "vllm:kv_cache_usage_perc").wait_state("Ready")
+    stats = poll(lambda: pod.stats() if pod.stats()["running"] == 0 else None, "the first reading")
+    assert stats["kvUtilization"] is None
+    assert stats["missing"] == ["vllm:kv_cache_usage_perc"]
+
+
+def test_bad_arguments(bare_pod: Pod) -> None:
+    assert simulated(bare_pod).start("--no-such-flag").end() == 64
+    assert "--no-such-flag" in bare_pod.message()
+
+
+def test_a_killed_engine_is_told_within_a_heartbeat(bare_pod: Pod) -> None:
+    pod = simulated(bare_pod)
+    pod.start().wait_state("Ready")
+    assert pod.process is not None
+    task = Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children")
+    with socket.create_connection(("127.0.0.1", pod.port)) as stream:
+        stream.settimeout(20)
+        stream.sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = stream.recv(65536)
+        for child in task.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        while chunk := stream.recv(65536):
+            data += chunk
+    assert b'"state":"Failed"' in data
+    assert pod.end() == 70
+    assert "exit code 137" in pod.message()
