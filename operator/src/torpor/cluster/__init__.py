@@ -1,1 +1,4 @@
-"""(set up; its owner replaces this line)."""
+"""The operator's only input and output: the Kubernetes API and the gateways' demand streams.
+
+Everything below speaks in plain dicts and frozen values; no rule about fleets lives here.
+"""

@@ -88,8 +88,8 @@ def kv_cache_utilization(observation: Observation, policy: Policy) -> Reading:
     ready = observation.ready
     asleep = observation.replicas == 0
     if asleep or not ready:
-        # Nothing is meant to run, so nothing is full (pods of a fleet just put to sleep may still be there). A fleet
-        # that waits for its first replica is the queue's business.
+        # Nothing is meant to run, so nothing is full: pods of a fleet just put to sleep may still be there.
+        # A fleet that waits for its first replica is the queue's business.
         return Reading(
             KV_CACHE_UTILIZATION,
             0.0 if asleep else None,

@@ -1,0 +1,78 @@
+"""Is a child as it should be? Asked at every look, answered without a request.
+
+Server-side apply would answer too, at the price of five writes per look. Instead each child carries a hash of
+what was last applied to it: another hash means that the manifest changed (also where it lost a field, which
+no comparison of values would notice). With the same hash, every value of the manifest must still be found in
+the live object; where one is not, somebody changed it, and it is applied again.
+
+A pod template counts in the hash by its revision alone: the same revision may be written in two ways (as the
+operator would make it, and as it lives in the cluster), and going from one to the other is no change.
+
+The API server rewrites some values (quantities, defaults inside lists), which looks like somebody's change
+for ever. So what an apply left behind is remembered: an object that has not changed since our own last apply
+is as good as we can make it.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from torpor.api import constants
+from torpor.cluster.resources import DEPLOYMENTS, Object
+
+
+def stamped(manifest: Object) -> Object:
+    """Return the manifest with the hash of itself as an annotation. The number of replicas does not count."""
+    metadata = manifest["metadata"]
+    annotations = (metadata.get("annotations") or {}) | {constants.ANNOTATION_APPLIED: _hash(manifest)}
+    return manifest | {"metadata": metadata | {"annotations": annotations}}
+
+
+def drifted(manifest: Object, live: Object, left_behind: str | None) -> bool:
+    """Whether the stamped `manifest` must be applied to `live`. `left_behind`: `fingerprint` after our last
+    apply.
+    """
+    annotations = live["metadata"].get("annotations") or {}
+    wanted = manifest["metadata"]["annotations"][constants.ANNOTATION_APPLIED]
+    if annotations.get(constants.ANNOTATION_APPLIED) != wanted or _replicas(manifest) != _replicas(live):
+        return True
+    return not _within(manifest, live) and fingerprint(live) != left_behind
+
+
+def fingerprint(live: Object) -> str:
+    """Name the state of an object, leaving out what changes by itself: status, versions, book-keeping."""
+    metadata = {key: live["metadata"].get(key) for key in ("labels", "annotations", "ownerReferences")}
+    rest = {key: value for key, value in live.items() if key not in ("metadata", "status")}
+    return _digest(rest | {"metadata": metadata})
+
+
+def _hash(manifest: Object) -> str:
+    metadata = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
+    spec = dict(manifest.get("spec") or {})
+    if manifest.get("kind") == DEPLOYMENTS.kind:
+        spec.pop("replicas", None)
+        spec["template"] = spec["template"]["metadata"]["labels"].get(constants.LABEL_REVISION)
+    return _digest(manifest | {"metadata": metadata, "spec": spec})[:16]
+
+
+def _replicas(item: Object) -> Any:
+    return (item.get("spec") or {}).get("replicas") if item.get("kind") == DEPLOYMENTS.kind else None
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _within(wanted: Any, live: Any) -> bool:
+    """Whether all of `wanted` is in `live`: maps may have more keys, lists must match item by item."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(
+            _within(value, live.get(key)) for key, value in wanted.items() if value not in (None, {}, [])
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(live, list)
+            and len(live) == len(wanted)
+            and all(_within(mine, theirs) for mine, theirs in zip(wanted, live, strict=True))
+        )
+    return bool(wanted == live)

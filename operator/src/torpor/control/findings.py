@@ -1,0 +1,204 @@
+"""What to say about a fleet: one function per condition, each from the same facts.
+
+`Ready=True` means that a request sent now will be answered: by a replica, or by one that a sleeping fleet
+will start for it. So a fleet asleep at night is Ready, and one that cannot start is not, whatever the number
+of its pods. The other conditions say the rest; a word that means two things is the beginning of a phase
+machine.
+
+`FINDINGS` at the end is the list of everything that is said.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torpor.api import constants as c
+from torpor.api.conditions import Finding
+from torpor.control.pods import Failure, Pod, failure
+from torpor.control.rollout import Rollout
+from torpor.control.world import World, condition_of
+from torpor.decide import Decision
+
+ROOM_PATIENCE = 20.0  # seconds without a node after which a wake counts as failed
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A look's results. decision is None where no spec is known to decide by; taken: children that are not
+    ours.
+    """
+
+    world: World
+    decision: Decision | None
+    rollout: Rollout
+    external: int | None = None
+    taken: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def desired(self) -> int:
+        """The number that holds after this look."""
+        return self.decision.replicas if self.decision else self.world.replicas
+
+
+def start_failure(world: World) -> Failure | None:
+    """Why no replica starts: the pods' own reason, or that the pods may not be made at all."""
+    failures = [found for pod in world.living if (found := _failure_of(world, pod))]
+    if failures:
+        return failures[0]
+    refused = condition_of(world.deployment, "ReplicaFailure")
+    if refused.get("status") == "True" and world.replicas > len(world.living):
+        return failure(c.PODS_REFUSED, f"pods are refused: {refused.get('message', '')}")
+    return None
+
+
+def _failure_of(world: World, pod: Pod) -> Failure | None:
+    if pod.failure is None or world.is_ready(pod):
+        return None
+    if pod.unschedulable_since is not None:
+        waited = (world.now - pod.unschedulable_since).total_seconds()
+        return pod.failure if waited >= ROOM_PATIENCE else None
+    return pod.failure
+
+
+def ready(facts: Facts) -> Finding:
+    """Whether a request sent now will be answered."""
+    world = facts.world
+    if facts.taken:
+        told = f"{', '.join(facts.taken)} exists and is not this fleet's; rename or delete it"
+        return Finding(c.READY, "False", c.NAME_TAKEN, told)
+    if any("/" in conflict.model for conflict in world.conflicts):
+        return Finding(c.READY, "False", c.ROUTE_CONFLICT, world.conflicts[0].message)
+    if world.ready:
+        return Finding(c.READY, "True", c.SERVING, f"{_replicas(len(world.ready))} answering")
+    if world.problems:
+        return Finding(c.READY, "False", c.SPEC_INVALID, "; ".join(world.problems))
+    if facts.refused:
+        return Finding(c.READY, "False", c.CONFIG_ERROR, "; ".join(facts.refused))
+    if facts.desired == 0:
+        if facts.external == 0:
+            told = "spec.scaling.replicas is 0; raise it, or remove it to let Torpor decide"
+            return Finding(c.READY, "False", c.SCALED_TO_ZERO_EXTERNALLY, told)
+        return Finding(c.READY, "True", c.ASLEEP, "asleep; the next request wakes it")
+    failed = start_failure(world)
+    if failed is not None:
+        return Finding(c.READY, "False", c.WAKE_FAILED, f"{failed.reason}: {failed.message}")
+    return Finding(c.READY, "True", c.WAKING, f"{_replicas(facts.desired)} starting; requests are held")
+
+
+def awake(facts: Facts) -> Finding:
+    """Whether a replica answers."""
+    world = facts.world
+    if world.ready:
+        return Finding(c.AWAKE, "True", c.REPLICAS_READY, f"{_replicas(len(world.ready))} ready")
+    if facts.desired:
+        return Finding(c.AWAKE, "False", c.STARTING, f"{_replicas(facts.desired)} starting")
+    if world.pods:
+        return Finding(c.AWAKE, "False", c.STOPPING, f"{_replicas(len(world.pods))} stopping")
+    return Finding(c.AWAKE, "False", c.NO_REPLICAS, "no replicas")
+
+
+def progressing(facts: Facts) -> Finding:
+    """Whether the fleet is on its way to another state."""
+    world, change = facts.world, facts.rollout
+    if facts.refused:
+        return Finding(c.PROGRESSING, "False", c.CONFIG_ERROR, "; ".join(facts.refused))
+    if change.stalled and change.failure:
+        told = f"{change.failure.reason}: {change.failure.message}"
+        return Finding(c.PROGRESSING, "False", c.ROLLOUT_FAILED, told)
+    if change.running and change.in_place:
+        told = "replicas are replaced one after the other; requests are held where none is left"
+        return Finding(c.PROGRESSING, "True", c.IN_PLACE_ROLLOUT, told)
+    if change.running:
+        told = "a new replica starts before an old one stops"
+        return Finding(c.PROGRESSING, "True", c.SURGE_ROLLOUT, told)
+    if len(world.ready) < facts.desired:
+        told = f"{len(world.ready)} of {_replicas(facts.desired)} ready"
+        return Finding(c.PROGRESSING, "True", c.SCALING_OUT, told)
+    if len(world.pods) > facts.desired:
+        told = f"{_replicas(len(world.pods) - facts.desired)} stopping"
+        return Finding(c.PROGRESSING, "True", c.SCALING_IN, told)
+    return Finding(c.PROGRESSING, "False", c.STABLE, f"{_replicas(facts.desired)} as decided")
+
+
+def pods_scheduled(facts: Facts) -> Finding:
+    """Whether every replica found a node."""
+    world = facts.world
+    if not world.living:
+        refused = start_failure(world)
+        if refused is not None and facts.desired:
+            return Finding(c.PODS_SCHEDULED, "False", refused.reason, refused.message)
+        return Finding(c.PODS_SCHEDULED, "True", c.NO_PODS, "no replica needs a node")
+    waiting = [pod for pod in world.living if pod.unschedulable_since is not None]
+    if waiting:
+        told = waiting[0].failure.message if waiting[0].failure else ""
+        return Finding(c.PODS_SCHEDULED, "False", c.UNSCHEDULABLE, f"{waiting[0].name}: {told}")
+    return Finding(c.PODS_SCHEDULED, "True", c.SCHEDULED, "every replica has a node")
+
+
+def signals_available(facts: Facts) -> Finding:
+    """Whether the decision sees what it needs."""
+    if facts.decision is None:
+        return Finding(c.SIGNALS_AVAILABLE, "Unknown", c.UNKNOWN, "there is no valid spec to decide by")
+    if facts.world.demand.gap and not facts.world.demand.reporting:
+        return Finding(c.SIGNALS_AVAILABLE, "False", c.UNKNOWN, facts.world.demand.gap)
+    waiting_for_first = facts.desired > 0 and not facts.world.ready
+    gaps = [
+        f"{r.name}: {r.unknown.reason if r.unknown else r.gap}"
+        for r in facts.decision.signals
+        if (r.unknown is not None and not waiting_for_first) or r.partial
+    ]
+    if gaps:
+        return Finding(c.SIGNALS_AVAILABLE, "False", c.PARTLY_UNKNOWN, "; ".join(gaps))
+    return Finding(c.SIGNALS_AVAILABLE, "True", c.AVAILABLE, "every signal is known")
+
+
+def spec_valid(facts: Facts) -> Finding:
+    """Whether the newest spec is followed."""
+    if facts.world.problems:
+        return Finding(c.SPEC_VALID, "False", c.SPEC_INVALID, "; ".join(facts.world.problems))
+    return Finding(c.SPEC_VALID, "True", c.VALID, "")
+
+
+def route_accepted(facts: Facts) -> Finding:
+    """Whether the fleet has the model names it asked for."""
+    if facts.world.conflicts:
+        told = "; ".join(conflict.message for conflict in facts.world.conflicts)
+        return Finding(c.ROUTE_ACCEPTED, "False", c.ROUTE_CONFLICT, told)
+    if not facts.world.bare:
+        told = "this installation gives the namespace no bare model names; use NAMESPACE/MODEL"
+        return Finding(c.ROUTE_ACCEPTED, "True", c.QUALIFIED_NAME_ONLY, told)
+    return Finding(c.ROUTE_ACCEPTED, "True", c.ACCEPTED, "")
+
+
+def externally_scaled(facts: Facts) -> Finding:
+    """Whether somebody else decides the number."""
+    if facts.external is None:
+        return Finding(c.EXTERNALLY_SCALED, "False", c.DECIDED_BY_TORPOR, "")
+    told = f"spec.scaling.replicas is {facts.external}; remove it to let Torpor decide"
+    return Finding(c.EXTERNALLY_SCALED, "True", c.REPLICAS_SET, told)
+
+
+FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
+    ready,
+    awake,
+    progressing,
+    pods_scheduled,
+    signals_available,
+    spec_valid,
+    route_accepted,
+    externally_scaled,
+)
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """Everything that is to be said about the fleet."""
+    return [find(facts) for find in FINDINGS]
+
+
+def by_type(found: list[Finding]) -> Mapping[str, Finding]:
+    """Index findings by condition type."""
+    return {finding.type: finding for finding in found}
+
+
+def _replicas(number: int) -> str:
+    return f"{number} replica" if number == 1 else f"{number} replicas"

@@ -1,0 +1,31 @@
+"""What the leader remembers about one fleet between looks.
+
+All of it can be lost: `decide` treats an empty memory with care, hashes on the children say what was applied,
+and the status holds the cold starts. It belongs to one object; a successor of the same name starts from
+nothing.
+"""
+
+from dataclasses import dataclass, field
+
+from torpor.cluster.resources import Object
+from torpor.control.cold_start import ColdStarts, from_status
+from torpor.control.plan import Place
+from torpor.control.spec import Followed
+from torpor.decide import Memory
+
+
+@dataclass(slots=True)
+class Memo:
+    """One fleet's memory."""
+
+    uid: str
+    cold: ColdStarts
+    memory: Memory = field(default_factory=Memory)
+    followed: Followed = field(default_factory=Followed)
+    left_behind: dict[Place, str] = field(default_factory=dict)
+    status_written: float | None = None
+
+    @classmethod
+    def of(cls, fleet: Object) -> "Memo":
+        """Begin with what the object itself says."""
+        return cls(uid=str(fleet["metadata"]["uid"]), cold=from_status(fleet.get("status") or {}))

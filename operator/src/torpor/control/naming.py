@@ -1,0 +1,54 @@
+"""Who owns which model name, kept up to date as fleets come and go.
+
+The table is computed from all fleets at once (`torpor.api.routes`), so it is made again only when a claim
+changes, not at every look, and only the fleets whose conflicts changed are looked at again.
+"""
+
+from torpor.api import names
+from torpor.api.names import FleetKey
+from torpor.api.routes import BareNames, Claim, Conflict, Routes, routes
+from torpor.cluster.resources import Object
+
+
+class Naming:
+    """All claims and the routes that follow from them."""
+
+    def __init__(self, bare_names: BareNames) -> None:
+        self._bare_names = bare_names
+        self._claims: dict[FleetKey, Claim] = {}
+        self._routes: Routes = routes((), bare_names)
+
+    def put(self, fleet: Object) -> set[FleetKey]:
+        """Take in a fleet; return the other fleets for which this changes something."""
+        metadata = fleet["metadata"]
+        spec = fleet.get("spec")
+        model = (spec.get("model") or {}) if isinstance(spec, dict) else {}
+        asked = model.get("name") if isinstance(model, dict) else None
+        claim = Claim(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=str(metadata.get("uid", "")),
+            created=str(metadata.get("creationTimestamp", "")),
+            model=names.model_name(metadata["name"], asked if isinstance(asked, str) else None),
+        )
+        if self._claims.get(claim.key) == claim:
+            return set()
+        self._claims[claim.key] = claim
+        return self._refresh() - {claim.key}
+
+    def drop(self, key: FleetKey) -> set[FleetKey]:
+        """Forget a fleet; return the others for which this changes something."""
+        return self._refresh() if self._claims.pop(key, None) else set()
+
+    def conflicts(self, key: FleetKey) -> tuple[Conflict, ...]:
+        """The names that the fleet asked for and did not get."""
+        return self._routes.conflicts.get(key, ())
+
+    def bare(self, key: FleetKey) -> bool:
+        """Whether the installation gives the fleet's namespace bare names."""
+        return self._bare_names.allows(key.namespace)
+
+    def _refresh(self) -> set[FleetKey]:
+        before, self._routes = self._routes, routes(self._claims.values(), self._bare_names)
+        touched = before.conflicts.keys() | self._routes.conflicts.keys()
+        return {key for key in touched if before.conflicts.get(key) != self._routes.conflicts.get(key)}

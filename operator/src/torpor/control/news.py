@@ -1,0 +1,65 @@
+"""What is worth an Event: changes, never states.
+
+Events follow from the difference between what the status said and what it says now, so the same state seen a
+thousand times tells nothing. Their reasons are those of the decision and the conditions, word for word.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torpor.api import constants as c
+from torpor.api.conditions import Finding
+from torpor.cluster.events import NORMAL, WARNING
+from torpor.decide import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One Event to be."""
+
+    severity: str
+    reason: str
+    message: str
+
+
+def scaled(decision: Decision) -> News | None:
+    """The number changed."""
+    if decision.replicas == decision.current:
+        return None
+    told = f"{decision.current} -> {decision.replicas} replicas: {decision.message}"
+    return News(NORMAL, decision.reason, told)
+
+
+def transitions(before: Mapping[str, Any], found: Iterable[Finding]) -> list[News]:
+    """What the conditions say now and did not say before."""
+    listed = before.get("conditions")
+    was = {
+        str(item.get("type")): (item.get("status"), item.get("reason"))
+        for item in (listed if isinstance(listed, list) else ())
+        if isinstance(item, dict)
+    }
+    news = []
+    for finding in found:
+        old_status, old_reason = was.get(finding.type, (None, None))
+        if (old_status, old_reason) == (finding.status, finding.reason):
+            continue
+        told = _severity(finding, old_status)
+        if told is not None:
+            news.append(News(told, finding.reason, f"{finding.type} is {finding.status}: {finding.message}"))
+    return news
+
+
+def _severity(finding: Finding, old_status: object) -> str | None:
+    """How loud a change of a condition is; None: not worth an Event."""
+    if finding.type in (c.READY, c.SPEC_VALID, c.ROUTE_ACCEPTED, c.PODS_SCHEDULED):
+        if finding.status == "False":
+            return WARNING
+        return NORMAL if old_status == "False" else None
+    if finding.type == c.PROGRESSING:
+        if finding.reason in (c.ROLLOUT_FAILED, c.CONFIG_ERROR):
+            return WARNING
+        return NORMAL if finding.reason in (c.SURGE_ROLLOUT, c.IN_PLACE_ROLLOUT) else None
+    if finding.type == c.EXTERNALLY_SCALED:
+        return NORMAL if finding.status == "True" or old_status == "True" else None
+    return None

@@ -1,0 +1,144 @@
+"""From the world to the arguments of `decide`.
+
+Here a report that is too old becomes unknown, and a number that the engine does not give becomes unknown with
+the name of the metric: whatever reaches `decide` is either fresh or says why not. Periods that depend on the
+measured cold start are set here too:
+
+- a lower need must last for as long as a cold start takes (giving a replica up earlier would cost more than
+keeping it), at least `SHORTEST_WINDOW`, at most `LONGEST_WINDOW` seconds; - a starting replica has credit for
+twice the p95 of its fleet's cold starts, or its start-up budget where none is known.
+"""
+
+import re
+from collections.abc import Sequence
+
+from torpor.api import constants
+from torpor.api.spec import Engine as EngineSpec
+from torpor.api.spec import KvCacheUtilization, QueueDepth
+from torpor.api.types import InferenceService
+from torpor.cluster.gateway_view import FleetDemand, PodReport
+from torpor.control.cold_start import ColdStarts
+from torpor.control.pods import Pod
+from torpor.control.world import World
+from torpor.decide import Demand, Engine, Observation, Policy, Unknown, Value, measured, utilization
+
+SHORTEST_WINDOW = 60.0
+LONGEST_WINDOW = 300.0
+SHORTEST_CREDIT = 30.0
+
+_MAX_NUM_SEQS = re.compile(r"--max[-_]num[-_]seqs(?:=(\d+))?")
+
+
+def observe(world: World, *, rollout: bool) -> Observation:
+    """Return what `decide` may know about the world."""
+    return Observation(
+        replicas=world.replicas,
+        engines=tuple(_engine(world, pod) for pod in world.living),
+        demand=_demand(world.demand),
+        rollout=rollout,
+    )
+
+
+def policy(world: World, service: InferenceService, cold: ColdStarts) -> Policy:
+    """Return what the owner asks for, with the periods that the measured cold starts give."""
+    scaling = service.spec.scaling
+    budget = float(service.spec.engine.startup_seconds)
+    p95 = cold.p95
+    return Policy(
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        queue_target=float(scaling.signals.queue_depth.target),
+        kv_target=scaling.signals.kv_cache_utilization.target_percent / 100,
+        idle_seconds=float(
+            constants.DEFAULT_IDLE_SECONDS if scaling.idle_seconds is None else scaling.idle_seconds
+        ),
+        window_seconds=min(LONGEST_WINDOW, max(SHORTEST_WINDOW, p95 or 0.0)),
+        credit_seconds=budget if p95 is None else min(budget, max(SHORTEST_CREDIT, 2 * p95)),
+        external=scaling.replicas,
+        max_num_seqs=_reported_max_num_seqs(world) or flag_max_num_seqs(service.spec.engine.args),
+    )
+
+
+def stopgap_policy(world: World) -> Policy:
+    """Return the policy of a fleet of which no valid spec is known: it may sleep and wake, but not grow.
+
+    This happens where the operator started after the spec was broken: the children of the last good one still
+    serve.
+    """
+    return Policy(
+        min_replicas=0,
+        max_replicas=max(1, world.replicas),
+        queue_target=float(QueueDepth().target),
+        kv_target=KvCacheUtilization().target_percent / 100,
+        idle_seconds=float(constants.DEFAULT_IDLE_SECONDS),
+        window_seconds=LONGEST_WINDOW,
+        credit_seconds=float(EngineSpec().startup_seconds),
+    )
+
+
+def flag_max_num_seqs(args: Sequence[str]) -> int | None:
+    """Find --max-num-seqs among the engine's flags, both spellings; the last one counts."""
+    found = None
+    for place, arg in enumerate(args):
+        if match := _MAX_NUM_SEQS.fullmatch(arg):
+            text = match[1] or (args[place + 1] if place + 1 < len(args) else "")
+            found = int(text) if text.isdigit() and int(text) > 0 else found
+    return found
+
+
+def _reported_max_num_seqs(world: World) -> int | None:
+    sizes = [_max_num_seqs(report) for report in world.demand.pods.values()]
+    return min((size for size in sizes if size), default=None)
+
+
+def _max_num_seqs(report: PodReport) -> int | None:
+    value = measured(report.stats.get("maxNumSeqs"), low=1.0)
+    return None if isinstance(value, Unknown) else int(value)
+
+
+def _engine(world: World, pod: Pod) -> Engine:
+    report = world.demand.pods.get(pod.name)
+    failing = pod.failure is not None and pod.failure.reason != constants.UNSCHEDULABLE
+    running, waiting, kv = _gauges(report)
+    return Engine(
+        name=pod.name,
+        ready=world.is_ready(pod),
+        age=pod.age(world.now),
+        failing=failing,
+        running=running,
+        waiting=waiting,
+        kv=kv,
+        max_num_seqs=_max_num_seqs(report) if report else None,
+    )
+
+
+def _gauges(report: PodReport | None) -> tuple[Value, Value, Value]:
+    """Running, waiting for capacity, KV utilization; unknown where the report or its numbers are too old."""
+    if report is None:
+        unknown = Unknown("no gateway has a report of its launcher")
+        return unknown, unknown, unknown
+    own_age = measured(report.stats.get("metricsAgeSeconds"))
+    age = report.age + (0.0 if isinstance(own_age, Unknown) else own_age)
+    if age > constants.STATS_FRESH_SECONDS:
+        unknown = Unknown(f"the report is {age:.0f} s old", age)
+        return unknown, unknown, unknown
+    stats = report.stats
+    waiting = stats.get("waitingCapacity")
+    return (
+        measured(stats.get("running")),
+        measured(stats.get("waiting") if waiting is None else waiting),
+        utilization(stats.get("kvUtilization")),
+    )
+
+
+def _demand(demand: FleetDemand) -> Demand:
+    if not demand.reporting:
+        return Demand(arrivals=demand.arrivals, gap=demand.gap)
+    return Demand(
+        held=float(demand.held),
+        queued=float(demand.queued),
+        in_flight=float(demand.in_flight),
+        arrivals=demand.arrivals,
+        complete=not demand.gap,
+        gap=demand.gap,
+    )

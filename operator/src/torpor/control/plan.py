@@ -1,0 +1,80 @@
+"""From the world and a decision to the writes that are missing.
+
+A plan of a converged world is empty; that is what makes every look idempotent. The Deployment's manifest
+carries the number of replicas and the resourceVersion that the decision saw: if anybody changed it since, the
+server refuses and the look begins again. A new fleet gets its Deployment last, with the number in it, so no
+half-made fleet ever starts a pod.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torpor.cluster.resources import DEPLOYMENTS, Object, Resource, resource_of
+from torpor.control.drift import drifted, stamped
+from torpor.control.world import World
+
+Place = tuple[Resource, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Change of the number alone, where no valid spec is known to apply. Conditional on the version that was
+    seen.
+    """
+
+    name: str
+    replicas: int
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The writes of one look, in order. `new` names the children that do not exist yet, as far as the watches
+    know.
+    """
+
+    applies: tuple[Object, ...] = ()
+    new: frozenset[Place] = frozenset()
+    scale: Scale | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether the world is as it should be."""
+        return not self.applies and self.scale is None
+
+
+def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, str]) -> Plan:
+    """Return what must be applied so that the fleet's children are `manifests`."""
+    applies, new = [], set()
+    deployment_first = (
+        world.deployment is not None
+    )  # somebody may wait for it; a new one needs the rest first
+    for manifest in sorted(manifests, key=lambda it: (it["kind"] == DEPLOYMENTS.kind) != deployment_first):
+        place = place_of(manifest)
+        live = world.children.get(place)
+        wanted = stamped(manifest)
+        if live is None:
+            new.add(place)
+            applies.append(wanted)
+        elif drifted(wanted, live, left_behind.get(place)):
+            applies.append(_conditional(wanted, live) if place[0] == DEPLOYMENTS else wanted)
+    return Plan(tuple(applies), frozenset(new))
+
+
+def plan_scale(world: World, replicas: int) -> Plan:
+    """Return the write that changes the number alone."""
+    live = world.deployment
+    if live is None or world.replicas == replicas:
+        return Plan()
+    metadata = live["metadata"]
+    return Plan(scale=Scale(metadata["name"], replicas, metadata["resourceVersion"]))
+
+
+def place_of(manifest: Object) -> Place:
+    """Return where an object belongs among a fleet's children."""
+    return resource_of(manifest), manifest["metadata"]["name"]
+
+
+def _conditional(manifest: Object, live: Object) -> Object:
+    metadata = manifest["metadata"] | {"resourceVersion": live["metadata"]["resourceVersion"]}
+    return manifest | {"metadata": metadata}

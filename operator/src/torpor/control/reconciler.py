@@ -1,0 +1,219 @@
+"""One look at one fleet, from what is known to what is written.
+
+The steps are always the same and in this order: gather the world, decide, plan, execute, write the status,
+tell what changed, say when to look again. Nothing in here asks which event caused the look. A fleet that is
+gone is forgotten; a fleet whose namesake's children still linger waits until the garbage collector is done,
+because names are shared and lives are not.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from torpor import metrics
+from torpor.api.names import FleetKey
+from torpor.build import BuildSettings, children, revision_of
+from torpor.cluster.client import ApiError
+from torpor.cluster.demand import DemandStreams
+from torpor.cluster.events import Recorder
+from torpor.cluster.resources import FLEETS, Object
+from torpor.control import news
+from torpor.control.executor import Executor, Outcome
+from torpor.control.findings import Facts, findings
+from torpor.control.memo import Memo
+from torpor.control.naming import Naming
+from torpor.control.observe import observe, policy, stopgap_policy
+from torpor.control.plan import Plan, plan, plan_scale
+from torpor.control.pods import read_pod
+from torpor.control.rollout import Rollout, rollout
+from torpor.control.spec import followed
+from torpor.control.status import REFRESH_SECONDS, status_manifest, status_of, worth_writing
+from torpor.control.store import Store
+from torpor.control.world import World, now_utc, strangers
+from torpor.decide import Decision, Memory, decide
+
+AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
+LINGERING_LOOK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """The API server refuses a child; the condition says why, and the look is repeated with back-off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a look works with."""
+
+    store: Store
+    naming: Naming
+    demand: DemandStreams
+    executor: Executor
+    recorder: Recorder
+    build: BuildSettings
+
+
+class Reconciler:
+    """Looks at fleets. One instance lives as long as its process leads."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._parts, self._clock, self._wall = parts, clock, wall
+        self._memos: dict[FleetKey, Memo] = {}
+        self.news_at: dict[FleetKey, float] = {}  # when a demand came that no look has answered yet
+
+    async def look(self, key: FleetKey) -> float | None:
+        """Look at one fleet; return when to look again (monotonic seconds), None: at the next news.
+
+        Raises ApiError or RefusedError where the look must be repeated.
+        """
+        fleet = self._parts.store.get(FLEETS, key.namespace, key.name)
+        if fleet is None or fleet["metadata"].get("deletionTimestamp"):
+            self.forget(key)
+            return None
+        memo = self._memos.get(key)
+        if memo is None or memo.uid != fleet["metadata"].get("uid"):
+            memo = self._memos[key] = Memo.of(fleet)
+        memo.followed = followed(fleet, memo.followed)
+        world = self._gather(key, fleet, memo)
+        foreign = strangers(world.children, world.uid)
+        if any(foreign.values()):
+            log.info(
+                "%s waits for the children of a former fleet of this name to go: %s", key, ", ".join(foreign)
+            )
+            return world.clock + LINGERING_LOOK_SECONDS
+        return await self._act(world, memo, tuple(foreign))
+
+    def forget(self, key: FleetKey) -> None:
+        """Drop everything about a fleet that is gone."""
+        if self._memos.pop(key, None) is not None:
+            log.info("%s is gone", key)
+        self._parts.demand.forget(key)
+        metrics.forget(key.namespace, key.name)
+
+    def _gather(self, key: FleetKey, fleet: Object, memo: Memo) -> World:
+        parts = self._parts
+        return World(
+            key=key,
+            fleet=fleet,
+            service=memo.followed.service,
+            problems=memo.followed.problems,
+            children=parts.store.children(key),
+            pods=tuple(read_pod(item) for item in parts.store.pods(key)),
+            demand=parts.demand.fleet(key, str(fleet["metadata"].get("uid", ""))),
+            now=self._wall(),
+            clock=self._clock(),
+            bare=parts.naming.bare(key),
+            conflicts=parts.naming.conflicts(key),
+        )
+
+    async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
+        decision, memory, change, todo = self._decide(world, memo)
+        outcome = Outcome() if taken else await self._parts.executor.run(world, todo)
+        memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
+        memo.left_behind.update(outcome.left_behind)
+        memo.cold = memo.cold.seen(world)
+        if decision is not None and not taken and not outcome.taken and not outcome.refused:
+            await self._scaled(world, memo, decision)
+        external = memo.followed.service.spec.scaling.replicas if memo.followed.service else None
+        facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused)
+        flush = await self._report(facts, memo)
+        if outcome.refused:
+            raise RefusedError("; ".join(outcome.refused))
+        return self._next_look(world, decision, change, flush)
+
+    def _decide(self, world: World, memo: Memo) -> tuple[Decision | None, Memory, Rollout, Plan]:
+        service = world.service
+        if service is None:
+            if world.deployment is None:
+                return None, memo.memory, Rollout(), Plan()
+            observation = observe(world, rollout=False)
+            decision, memory = decide(observation, stopgap_policy(world), memo.memory, world.clock)
+            return decision, memory, Rollout(), plan_scale(world, decision.replicas)
+        change = rollout(world, service, revision_of(service))
+        observation = observe(world, rollout=change.running and not change.stalled)
+        decision, memo.memory = decide(
+            observation, policy(world, service, memo.cold), memo.memory, world.clock
+        )
+        manifests = children(
+            service, self._parts.build, decision.replicas, world.deployment, in_place=change.in_place
+        )
+        return decision, memory, change, plan(world, manifests, memo.left_behind)
+
+    async def _scaled(self, world: World, memo: Memo, decision: Decision) -> None:
+        """Note and tell that the number was written."""
+        if (story := news.scaled(decision)) is None:
+            return
+        key = world.key
+        log.info("%s: %s", key, story.message)
+        metrics.DECISIONS.labels(key.namespace, key.name, decision.reason).inc()
+        if decision.current == 0:
+            memo.cold = memo.cold.begun(world.clock)
+            metrics.WAKES.labels(key.namespace, key.name).inc()
+            if (since := self.news_at.get(key)) is not None:
+                metrics.WAKE_SECONDS.observe(self._clock() - since)
+        await self._parts.recorder.record(
+            world.fleet["metadata"], story.severity, story.reason, story.message
+        )
+
+    async def _report(self, facts: Facts, memo: Memo) -> bool:
+        """Write the status if it is news. True: there is something small to say later."""
+        world = facts.world
+        found = findings(facts)
+        before: Mapping[str, object] = world.fleet.get("status") or {}
+        after = status_of(facts, found, memo.cold, cluster_domain=self._parts.build.cluster_domain)
+        self._measure(facts, after, memo)
+        if not worth_writing(before, after, memo.status_written, world.clock):
+            return before != after
+        try:
+            answer = await self._parts.executor.write_status(status_manifest(world.fleet, after))
+        except ApiError as error:
+            if error.status in (404, 409):
+                return True  # deleted or recreated meanwhile: the watch brings the news
+            raise
+        memo.status_written = world.clock
+        self._parts.store.put(FLEETS, answer)
+        for story in news.transitions(before, found):
+            await self._parts.recorder.record(
+                world.fleet["metadata"], story.severity, story.reason, story.message
+            )
+        return False
+
+    def _measure(self, facts: Facts, status: Mapping[str, object], memo: Memo) -> None:
+        key, decision = facts.world.key, facts.decision
+        metrics.DESIRED.labels(*key).set(facts.desired)
+        metrics.READY.labels(*key).set(len(facts.world.ready))
+        conditions = status.get("conditions")
+        for item in conditions if isinstance(conditions, list) else ():
+            metrics.condition(key.namespace, key.name, item["type"], item["status"])
+        for reading in decision.signals if decision else ():
+            if reading.value is not None:
+                metrics.SIGNAL.labels(*key, reading.name).set(reading.value)
+            else:
+                metrics.SIGNAL.remove_by_labels(
+                    {"namespace": key.namespace, "name": key.name, "signal": reading.name}
+                )
+        if memo.cold.last is not None:
+            metrics.COLD_START_SECONDS.labels(*key).set(memo.cold.last)
+
+    def _next_look(
+        self, world: World, decision: Decision | None, change: Rollout, flush: bool
+    ) -> float | None:
+        times = []
+        if world.pods or (decision and decision.replicas):
+            times.append(world.clock + AWAKE_LOOK_SECONDS)
+        if decision and decision.look_at is not None:
+            times.append(decision.look_at)
+        if change.look_in is not None:
+            times.append(world.clock + change.look_in)
+        if flush:
+            times.append(world.clock + REFRESH_SECONDS)
+        return min(times, default=None)

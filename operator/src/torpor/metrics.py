@@ -1,0 +1,77 @@
+"""The operator's own metrics, in the words of the conditions and the decision.
+
+Per fleet there is one series of each kind and it goes when the fleet goes: a dashboard must not show ghosts.
+Reasons are labels because their number is small and fixed; messages are not.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+FLEET = ("namespace", "name")
+
+LOOK_SECONDS = Histogram(
+    "torpor_operator_look_seconds", "Time of one look at a fleet, writes included.", registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+WAKE_SECONDS = Histogram(
+    "torpor_operator_wake_seconds", "From the news of a held request to the scale write.", registry=REGISTRY,
+    buckets=(0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 5),
+)  # fmt: skip
+LOOK_FAILURES = Counter(
+    "torpor_operator_look_failures", "Looks that failed and are repeated.", ["cause"], registry=REGISTRY
+)
+QUEUE_DEPTH = Gauge("torpor_operator_queue_depth", "Fleets that wait for a look.", registry=REGISTRY)
+WRITES = Counter("torpor_operator_writes", "Writes to the API server.", ["kind"], registry=REGISTRY)
+LEADER = Gauge("torpor_operator_leader", "1 in the process that holds the lease.", registry=REGISTRY)
+WATCH_AGE = Gauge(
+    "torpor_operator_watch_age_seconds",
+    "Since a kind of object was last known in full.",
+    ["kind"],
+    registry=REGISTRY,
+)
+WATCH_MISSED = Counter(
+    "torpor_operator_watch_missed", "Objects about which a list brought news that no watch had.", ["kind"],
+    registry=REGISTRY,
+)  # fmt: skip
+GATEWAY_STREAMS = Gauge(
+    "torpor_operator_gateway_streams", "Demand streams by state.", ["state"], registry=REGISTRY
+)
+
+DESIRED = Gauge("torpor_fleet_desired_replicas", "Replicas that were decided.", FLEET, registry=REGISTRY)
+READY = Gauge("torpor_fleet_ready_replicas", "Replicas that answer.", FLEET, registry=REGISTRY)
+SIGNAL = Gauge(
+    "torpor_fleet_signal",
+    "What a signal said, per replica; absent while unknown.",
+    [*FLEET, "signal"],
+    registry=REGISTRY,
+)
+DECISIONS = Counter(
+    "torpor_fleet_decisions", "Changes of the number of replicas.", [*FLEET, "reason"], registry=REGISTRY
+)
+WAKES = Counter("torpor_fleet_wakes", "Times the fleet was woken.", FLEET, registry=REGISTRY)
+COLD_START_SECONDS = Gauge(
+    "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
+)
+CONDITION = Gauge(
+    "torpor_fleet_condition", "1 where the condition is True, 0 where False, -1 where Unknown.",
+    [*FLEET, "type"], registry=REGISTRY,
+)  # fmt: skip
+
+_TRUTH = {"True": 1, "False": 0}
+
+
+def forget(namespace: str, name: str) -> None:
+    """Drop every series of a fleet."""
+    for metric in (DESIRED, READY, SIGNAL, DECISIONS, WAKES, COLD_START_SECONDS, CONDITION):
+        metric.remove_by_labels({"namespace": namespace, "name": name})
+
+
+def condition(namespace: str, name: str, type_: str, status: str) -> None:
+    """Record a condition."""
+    CONDITION.labels(namespace, name, type_).set(_TRUTH.get(status, -1))
+
+
+def exposition() -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,120 @@
+"""The operator's settings: environment variables with the prefix TORPOR_, as the chart sets them.
+
+They say where the operator runs and what the installation allows; nothing here changes how a fleet is scaled,
+that is in the InferenceService. A bad value ends the start with a sentence that names the variable, what it
+held and what it must be: a process that guesses is worse than one that does not start.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torpor.api import constants
+from torpor.api.routes import BareNames
+
+
+class SettingsError(ValueError):
+    """A setting is missing or cannot be used. The message says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the installation decides.
+
+    watch_namespaces: empty means all. demand_token_file: None sends no token. demand_addresses: gateway
+    processes given by hand (`host:port`), for a gateway outside the cluster; empty means that the
+    EndpointSlices of `gateway_demand_service` name them. kubeconfig: None means the service account, or the
+    usual file outside a cluster.
+    """
+
+    namespace: str
+    release: str
+    watch_namespaces: tuple[str, ...]
+    bare_names: BareNames
+    gateway_service: str
+    gateway_demand_service: str
+    demand_token_file: Path | None
+    demand_addresses: tuple[str, ...]
+    lease_name: str
+    pod_name: str
+    launcher_image: str
+    engine_image: str
+    image_pull_policy: str
+    engine_pull_secrets: tuple[str, ...]
+    cluster_domain: str
+    admin_host: str
+    admin_port: int
+    log_format: str
+    log_level: str
+    kubeconfig: str | None
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises SettingsError naming the variable, its value, the rule and the next step."""
+    env = _Environment(os.environ if environment is None else environment)
+    release = env.text("RELEASE", "torpor")
+    host, port = env.address("ADMIN_LISTEN", f"0.0.0.0:{constants.ADMIN_PORT}")
+    engine_image = env.text("ENGINE_IMAGE", "")
+    launcher_image = env.text("LAUNCHER_IMAGE", engine_image)
+    if not launcher_image:
+        raise SettingsError(
+            "TORPOR_LAUNCHER_IMAGE is not set: it must name the image that carries the launcher; set it, or "
+            "TORPOR_ENGINE_IMAGE (the chart sets both)"
+        )
+    token = env.text("DEMAND_TOKEN_FILE", "")
+    return Settings(
+        namespace=env.text("NAMESPACE", "torpor-system"),
+        release=release,
+        watch_namespaces=env.words("WATCH_NAMESPACES"),
+        bare_names=BareNames.parse(env.text("BARE_NAMES", "*")),
+        gateway_service=env.text("GATEWAY_SERVICE", f"{release}-gateway"),
+        gateway_demand_service=env.text("GATEWAY_DEMAND_SERVICE", f"{release}-gateway-demand"),
+        demand_token_file=Path(token) if token else None,
+        demand_addresses=env.words("DEMAND_ADDRESSES"),
+        lease_name=env.text("LEASE_NAME", f"{release}-operator"),
+        pod_name=env.text("POD_NAME", socket.gethostname()),
+        launcher_image=launcher_image,
+        engine_image=engine_image or launcher_image,
+        image_pull_policy=env.choice(
+            "IMAGE_PULL_POLICY", "IfNotPresent", ("Always", "IfNotPresent", "Never")
+        ),
+        engine_pull_secrets=env.words("ENGINE_PULL_SECRETS"),
+        cluster_domain=env.text("CLUSTER_DOMAIN", constants.DEFAULT_CLUSTER_DOMAIN),
+        admin_host=host,
+        admin_port=port,
+        log_format=env.choice("LOG_FORMAT", "plain", ("plain", "json")),
+        log_level=env.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+        kubeconfig=env.text("KUBECONFIG", "") or None,
+    )
+
+
+class _Environment:
+    """Reads TORPOR_ variables; an empty one counts as absent, as charts write them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str, default: str) -> str:
+        return self._variables.get(f"TORPOR_{name}", "").strip() or default
+
+    def words(self, name: str) -> tuple[str, ...]:
+        parts = (part.strip() for part in self.text(name, "").split(","))
+        return tuple(dict.fromkeys(part for part in parts if part))
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        for choice in allowed:
+            if value.lower() == choice.lower():
+                return choice
+        raise SettingsError(f'TORPOR_{name} is "{value}": it must be one of {", ".join(allowed)}; correct it')
+
+    def address(self, name: str, default: str) -> tuple[str, int]:
+        value = self.text(name, default)
+        host, colon, port = value.rpartition(":")
+        if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+            raise SettingsError(
+                f'TORPOR_{name} is "{value}": it must be HOST:PORT with a port of 0 to 65535; correct it'
+            )
+        return host.strip("[]") or "0.0.0.0", int(port)
