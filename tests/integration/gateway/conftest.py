@@ -1,0 +1,66 @@
+"""A gateway in this process, on uvloop as in production, with engines and launchers that do as they are told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvloop
+
+from tests.integration.gateway.harness import Gateway
+from tests.integration.gateway.scripted import Engine, Launcher
+from torpor_gateway.settings import Settings
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Gateway]]:
+    """Start gateways with settings of one's own; all of them are closed in the end."""
+    started: list[Gateway] = []
+
+    async def begin(**settings: object) -> Gateway:
+        gateway = Gateway(Settings(**settings))  # type: ignore[arg-type]
+        await gateway.open()
+        started.append(gateway)
+        return gateway
+
+    yield begin  # type: ignore[misc]
+    for gateway in started:
+        await gateway.close()
+
+
+@pytest.fixture
+async def gateway(start: Callable[..., Gateway]) -> Gateway:
+    return await start(comment_seconds=0.1)  # type: ignore[misc]
+
+
+@pytest.fixture
+async def engines() -> AsyncIterator[Callable[..., Engine]]:
+    started: list[Engine] = []
+
+    async def begin(script: Callable[..., object] | None = None) -> Engine:
+        engine = Engine(script)
+        await engine.open()
+        started.append(engine)
+        return engine
+
+    yield begin  # type: ignore[misc]
+    for engine in started:
+        await engine.close()
+
+
+@pytest.fixture
+async def launchers() -> AsyncIterator[Callable[..., Launcher]]:
+    started: list[Launcher] = []
+
+    async def begin() -> Launcher:
+        launcher = Launcher()
+        await launcher.open()
+        started.append(launcher)
+        return launcher
+
+    yield begin  # type: ignore[misc]
+    for launcher in started:
+        await launcher.close()

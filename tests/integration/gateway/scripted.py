@@ -1,0 +1,150 @@
+"""Engines and launchers that do exactly as a test says, byte by byte, on loopback sockets."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+TOKEN = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def json_answer(value: Any, status: int = 200, extra: bytes = b"") -> bytes:
+    body = json.dumps(value).encode()
+    head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n"
+    return head % (status, extra, len(body)) + body
+
+
+def stream_answer(*events: bytes) -> bytes:
+    return SSE_HEAD + b"".join(map(chunk, events)) + b"0\r\n\r\n"
+
+
+class Call:
+    """One request at a scripted engine."""
+
+    def __init__(self, head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.head, self.body, self.reader, self.writer = head, body, reader, writer
+
+    @property
+    def lines(self) -> list[str]:
+        return self.head.decode().lower().split("\r\n")
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            await self.writer.drain()
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+    async def until_left(self) -> None:
+        """Return once the gateway has closed the connection."""
+        with contextlib.suppress(ConnectionError):
+            await self.reader.read()
+
+
+Script = Callable[[Call], Awaitable[object]]
+
+
+async def answer_ok(call: Call) -> None:
+    if b'"stream":true' in call.body.replace(b" ", b""):
+        await call.send(stream_answer(TOKEN, TOKEN, DONE))
+    else:
+        await call.send(json_answer({"ok": True, "usage": {"prompt_tokens": 7, "completion_tokens": 3}}))
+
+
+class Engine:
+    """Keeps its connections alive like a real one. `script` answers; it can be replaced between requests."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        self.script = script or answer_ok
+        self.calls: list[Call] = []
+        self.left: list[Call] = []
+        self.connections = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def open(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(
+                    (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+                )
+                call = Call(head, await reader.readexactly(length), reader, writer)
+                self.calls.append(call)
+                await self.script(call)
+                if writer.is_closing():
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+
+class Launcher:
+    """Serves a stats stream. `say` changes what it says."""
+
+    def __init__(self) -> None:
+        self.stats: dict[str, Any] = {
+            "v": 1, "fleetUid": "uid-1", "namespace": "ns", "name": "llm", "pod": "llm-0", "bootId": "boot-1", "seq": 0,
+            "models": ["llm", "ns/llm"], "state": "Starting", "maxNumSeqs": 2, "running": None, "waiting": None,
+        }
+        self.streams = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def open(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def say(self, **changes: Any) -> None:
+        self.stats |= changes
+        self.stats["seq"] += 1
+        for writer in self._writers:
+            writer.write(chunk(json.dumps(self.stats).encode() + b"\n"))
+
+    def ready(self, **changes: Any) -> None:
+        self.say(state="Ready", **({"running": 0, "waiting": 0} | changes))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        self.streams += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(chunk(json.dumps(self.stats).encode() + b"\n"))
+            await reader.read()
+        self._writers.discard(writer)
+        writer.close()
