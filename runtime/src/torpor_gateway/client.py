@@ -33,6 +33,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_body_since",
         "_chunked",
+        "_counted",
         "_early",
         "_judged",
         "_keep",
@@ -61,6 +62,7 @@ class ClientConnection(asyncio.Protocol):
         self._judged = self._started = self._lingering = self._chunked = False
         self._keep = True
         self._pending = b""
+        self._counted = 0
 
     # --- the socket ---
 
@@ -118,7 +120,6 @@ class ClientConnection(asyncio.Protocol):
         if not self._started:
             self._started = True
             self.wait_until = server.loop.time() + self.settings.header_seconds
-        before = reader.received
         try:
             reader.feed(data)
             if reader.head is not None and not self._judged:
@@ -129,7 +130,8 @@ class ClientConnection(asyncio.Protocol):
         except Refusal as refusal:
             self._refuse_now(refusal)
             return
-        server.buffered_bytes += reader.received - before
+        self._server.buffered_bytes += reader.received - self._counted
+        self._counted = reader.received
         if reader.complete and not self._lingering:
             self._complete()
 
@@ -180,15 +182,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         self._lingering = True
-        self._forget_body()
+        self.forget_body()
         self._body_since = None
         self.wait_until = self._server.loop.time() + self.settings.linger_seconds
         if self.transport is not None and self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
 
-    def _forget_body(self) -> None:
-        self._server.buffered_bytes -= self._reader.received
-        self._reader.received = 0
+    def forget_body(self) -> None:
+        """Give the bytes of the request's body back to the process's account."""
+        self._server.buffered_bytes -= self._counted
+        self._counted = 0
 
     # --- answers ---
 
@@ -261,7 +264,7 @@ class ClientConnection(asyncio.Protocol):
     def over(self, *, keep: bool) -> None:
         """The exchange has ended: make ready for the next, or close."""
         self.exchange = None
-        self._forget_body()
+        self.forget_body()
         transport = self.transport
         if transport is None or transport.is_closing():
             return

@@ -106,7 +106,7 @@ class Server:
 
     def closed(self, connection: ClientConnection) -> None:
         """Forget a connection."""
-        connection._forget_body()
+        connection.forget_body()
         self.connections.discard(connection)
 
     def refused(self, refusal: Refusal) -> None:
