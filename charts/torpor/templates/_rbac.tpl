@@ -6,7 +6,7 @@ verb that nothing uses is a defect as much as one that is missing.
 {{- define "torpor.operator.rules" -}}
 - apiGroups: [serving.torpor.dev]
   resources: [inferenceservices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [serving.torpor.dev]
   resources: [inferenceservices/status]
   verbs: [patch]
@@ -14,10 +14,7 @@ verb that nothing uses is a defect as much as one that is missing.
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
-  resources: [services]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
+  resources: [services, persistentvolumeclaims]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
@@ -27,16 +24,13 @@ verb that nothing uses is a defect as much as one that is missing.
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
 
-{{/* In the release's own namespace: the Lease, and where the other rules do not reach it, the gateway's addresses. */}}
+{{/* In the release's own namespace: the Lease, and the addresses of the gateway's processes. */}}
 {{- define "torpor.operator.homeRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
@@ -45,20 +39,18 @@ verb that nothing uses is a defect as much as one that is missing.
   resources: [leases]
   resourceNames: [{{ include "torpor.operator.name" . }}]
   verbs: [get, update]
-{{- if and .Values.watchNamespaces (not (has .Release.Namespace .Values.watchNamespaces)) }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
-{{- end }}
+  verbs: [list, watch]
 {{- end -}}
 
 {{- define "torpor.gateway.rules" -}}
 - apiGroups: [serving.torpor.dev]
   resources: [inferenceservices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end -}}
 
 {{/* Grants one part its rules: cluster-wide, or in each watched namespace. Argument: (list root part). */}}
