@@ -166,7 +166,7 @@ LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, patter
 LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE_PATTERN)]
 
 _LABEL_KEY: Final = re.compile(LABEL_KEY_PATTERN.strip("^$"))
-# Structural schemas say nothing about a map's keys and CEL cannot bound their length: Python alone checks these.
+# Structural schemas say nothing about keys and CEL cannot bound their length: Python alone checks them.
 KEYS: Final = Rule(
     cel="",
     message="has a key that is no label key; write [prefix/]name with letters, digits, '-', '_', '.'",

@@ -260,11 +260,11 @@ class Volume(ApiModel):
     sub_path: Line | None = None
     """Path within the volume to mount instead of its root."""
     persistent_volume_claim: ClaimSource | None = None
-    """A claim."""
+    """A PersistentVolumeClaim."""
     config_map: ConfigMapSource | None = None
-    """A ConfigMap."""
+    """A ConfigMap; each key is a file."""
     secret: SecretSource | None = None
-    """A Secret."""
+    """A Secret; each key is a file."""
     empty_dir: EmptyDirSource | None = None
     """A directory that lives as long as the pod."""
 

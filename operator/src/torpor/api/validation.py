@@ -127,8 +127,17 @@ def _join(location: tuple[int | str, ...]) -> str:
     for part in location:
         if part in _UNION_BRANCHES:
             continue
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else _step(text, part)
     return text
+
+
+def _step(path: str, name: object) -> str:
+    """Return the step to a field; a key that is no plain word is somebody's text and shown as such."""
+    text = str(name)
+    plain = len(text) <= _MAX_SHOWN and text.isascii() and text.isprintable() and " " not in text
+    if not plain:
+        return f"[{shown(text)}]"
+    return f".{text}" if path else text
 
 
 def _of_message(path: str, value: str, message: str, found: Any = None) -> Problem:
@@ -214,7 +223,7 @@ def unknown_fields(raw: Mapping[str, Any]) -> tuple[Problem, ...]:
 def _unknown(model: type[ApiModel], raw: Mapping[str, Any], path: str) -> Iterator[Problem]:
     known = {info.alias: info for info in model.model_fields.values() if info.alias}
     for name, value in raw.items():
-        where = f"{path}.{name}" if path else str(name)
+        where = path + _step(path, name)
         if name not in known:
             yield Problem(where, "", "is no field of this version", _suggestion(str(name), list(known)))
             continue

@@ -1,0 +1,269 @@
+"""Objects that tests share: good ones, and one bad one per rule.
+
+The bad ones serve twice: Python's validation must find them here, and the API server must refuse those
+marked `server` in tests/integration/crd.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def fleet(spec: Object | None = None, *, name: str = "smol", **metadata: Any) -> Object:
+    """Return an InferenceService that is valid unless `spec` or `name` make it otherwise."""
+    meta = {"name": name, "namespace": "team", "uid": "0d5f2c6e-1111-4222-8333-444455556666"} | metadata
+    return {
+        "apiVersion": "serving.torpor.dev/v1alpha1",
+        "kind": "InferenceService",
+        "metadata": meta,
+        "spec": {"model": {"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"}} | (spec or {}),
+    }
+
+
+FULL: Object = {
+    "model": {
+        "uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct",
+        "name": "smollm2",
+        "revision": "main",
+        "tokenSecretRef": {"name": "hf", "key": "token"},
+        "cache": {"storageClassName": "fast", "size": "100Gi", "accessMode": "ReadWriteMany"},
+    },
+    "engine": {
+        "type": "vLLM",
+        "image": "vllm/vllm-openai:v0.33.0",
+        "args": ["--max-model-len=8192", "--max-num-seqs", "64"],
+        "env": [
+            {"name": "VLLM_LOGGING_LEVEL", "value": "INFO"},
+            {"name": "LICENCE", "valueFrom": {"secretKeyRef": {"name": "licence", "key": "key"}}},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        ],
+        "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "32Gi"}, "requests": {"cpu": "4"}},
+        "startupSeconds": 900,
+        "podTemplate": {
+            "labels": {"team": "search"},
+            "annotations": {"example.com/cost-centre": "42"},
+            "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]}
+                        ]
+                    }
+                },
+                "podAntiAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "weight": 50,
+                            "podAffinityTerm": {
+                                "labelSelector": {"matchLabels": {"app": "batch"}},
+                                "topologyKey": "kubernetes.io/hostname",
+                            },
+                        }
+                    ]
+                },
+            },
+            "topologySpreadConstraints": [{"topologyKey": "topology.kubernetes.io/zone"}],
+            "volumes": [
+                {"name": "templates", "mountPath": "/templates", "configMap": {"name": "chat"}},
+                {
+                    "name": "scratch",
+                    "mountPath": "/scratch",
+                    "readOnly": False,
+                    "emptyDir": {"sizeLimit": "1Gi"},
+                },
+            ],
+            "priorityClassName": "inference",
+            "runtimeClassName": "nvidia",
+            "imagePullSecrets": [{"name": "registry"}],
+        },
+    },
+    "scaling": {
+        "minReplicas": 0,
+        "maxReplicas": 8,
+        "signals": {"queueDepth": {"target": 4}, "kvCacheUtilization": {"targetPercent": 80}},
+        "idleSeconds": 600,
+    },
+    "traffic": {
+        "coldStart": {
+            "response": "KeepAlive",
+            "holdSeconds": 900,
+            "unaryHoldSeconds": 300,
+            "maxHeldRequests": 1000,
+            "maxHeldMebibytes": 256,
+        },
+        "maxQueueSeconds": 60,
+    },
+    "rollout": {"strategy": "Auto"},
+    "drainSeconds": 600,
+}
+
+
+@dataclass(frozen=True)
+class Bad:
+    """
+    An object that breaks one rule: where, a word of the message, and whether the API server refuses it too.
+    """
+
+    id: str
+    object: Object
+    path: str
+    words: str
+    server: bool = True
+
+
+def _engine(**engine: Any) -> Object:
+    return fleet({"engine": engine})
+
+
+def _pod(**template: Any) -> Object:
+    return _engine(podTemplate=template)
+
+
+def _model(**model: Any) -> Object:
+    return fleet({"model": {"uri": "hf://org/model"} | model})
+
+
+def _volume(**volume: Any) -> Object:
+    return _pod(volumes=[{"name": "data", "mountPath": "/data", "emptyDir": {}} | volume])
+
+
+BAD = (
+    Bad(
+        "min-above-max",
+        fleet({"scaling": {"minReplicas": 3, "maxReplicas": 2}}),
+        "spec.scaling.minReplicas",
+        "maxReplicas",
+    ),
+    Bad(
+        "min-above-default-max",
+        fleet({"scaling": {"minReplicas": 2}}),
+        "spec.scaling.minReplicas",
+        "maxReplicas",
+    ),
+    Bad("zero-max", fleet({"scaling": {"maxReplicas": 0}}), "spec.scaling.maxReplicas", "1"),
+    Bad("negative-min", fleet({"scaling": {"minReplicas": -1}}), "spec.scaling.minReplicas", "0"),
+    Bad("huge-max", fleet({"scaling": {"maxReplicas": 2**31}}), "spec.scaling.maxReplicas", "1000"),
+    Bad("huge-drain", fleet({"drainSeconds": 2**31}), "spec.drainSeconds", "86400"),
+    Bad("text-for-number", fleet({"scaling": {"maxReplicas": "3"}}), "spec.scaling.maxReplicas", "integer"),
+    Bad("fraction", fleet({"scaling": {"maxReplicas": 1.5}}), "spec.scaling.maxReplicas", "integer"),
+    Bad("no-model", fleet({"model": {}}), "spec.model.uri", "equired"),
+    Bad("nul-in-name", _model(name="a\0b"), "spec.model.name", "letters"),
+    Bad("newline-in-name", _model(name="a\nb"), "spec.model.name", "letters"),
+    Bad("comma-in-name", _model(name="a,b"), "spec.model.name", "letters"),
+    Bad("long-model-name", _model(name="m" * 253), "spec.model.name", "128"),
+    Bad("nul-in-arg", _engine(args=["--x=\0"]), "spec.engine.args[0]", "control characters"),
+    Bad("newline-in-arg", _engine(args=["--x=a\nb"]), "spec.engine.args[0]", "control characters"),
+    Bad("nul-in-env", _engine(env=[{"name": "A", "value": "\0"}]), "spec.engine.env[0].value", "NUL"),
+    Bad("our-flag", _engine(args=["--max-model-len=9", "--port=9"]), "spec.engine.args[1]", "Torpor"),
+    Bad("our-flag-two-words", _engine(args=["--port", "9"]), "spec.engine.args[0]", "Torpor"),
+    Bad("our-flag-underscores", _engine(args=["--served_model_name", "x"]), "spec.engine.args[0]", "Torpor"),
+    Bad("our-flag-api-key", _engine(args=["--api-key=s"]), "spec.engine.args[0]", "Torpor"),
+    Bad("64-kib-args", _engine(args=["x" * 8192] * 8), "spec.engine.args", "32768"),
+    Bad("64-kib-arg", _engine(args=["x" * 65536]), "spec.engine.args[0]", "8192"),
+    Bad(
+        "our-env",
+        _engine(env=[{"name": "TORPOR_MODEL_URI", "value": "x"}]),
+        "spec.engine.env[0].name",
+        "Torpor",
+    ),
+    Bad("vllm-port", _engine(env=[{"name": "VLLM_PORT", "value": "1"}]), "spec.engine.env[0].name", "Torpor"),
+    Bad("env-digit", _engine(env=[{"name": "1A"}]), "spec.engine.env[0].name", "variable name"),
+    Bad("env-twice", _engine(env=[{"name": "A"}, {"name": "A"}]), "spec.engine.env[1]", "A"),
+    Bad(
+        "env-two-sources",
+        _engine(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]),
+        "spec.engine.env[0]",
+        "both value and valueFrom",
+    ),
+    Bad(
+        "env-no-source",
+        _engine(env=[{"name": "A", "valueFrom": {}}]),
+        "spec.engine.env[0].valueFrom",
+        "exactly one",
+    ),
+    Bad("unknown-scheme", _model(uri="s3://bucket/model"), "spec.model.uri", "unknown scheme"),
+    Bad("no-scheme", _model(uri="org/model"), "spec.model.uri", "unknown scheme"),
+    Bad("hf-three-parts", _model(uri="hf://a/b/c"), "spec.model.uri", "form"),
+    Bad("pvc-upper-case", _model(uri="pvc://Claim/x"), "spec.model.uri", "form"),
+    Bad("image-relative", _model(uri="image://models/x"), "spec.model.uri", "form"),
+    Bad("climbing", _model(uri="pvc://claim/../x"), "spec.model.uri", "'..'"),
+    Bad("unknown-engine", _engine(type="TGI"), "spec.engine.type", "vLLM"),
+    Bad("cache-both", _model(cache={"claimName": "a", "size": "1Gi"}), "spec.model.cache", "exactly one"),
+    Bad("cache-neither", _model(cache={}), "spec.model.cache", "exactly one"),
+    Bad(
+        "cache-class-alone",
+        _model(cache={"claimName": "a", "storageClassName": "b"}),
+        "spec.model.cache.storageClassName",
+        "size",
+    ),
+    Bad("cache-size", _model(cache={"size": "-1Gi"}), "spec.model.cache.size", "match"),
+    Bad(
+        "quantity",
+        _engine(resources={"limits": {"memory": "lots"}}),
+        "spec.engine.resources.limits",
+        "memory",
+    ),
+    Bad(
+        "negative-quantity",
+        _engine(resources={"limits": {"cpu": "-1"}}),
+        "spec.engine.resources.limits",
+        "cpu",
+    ),
+    Bad(
+        "request-above-limit",
+        _engine(resources={"limits": {"cpu": 1}, "requests": {"cpu": "1500m"}}),
+        "spec.engine.resources.requests",
+        "exceed limits",
+    ),
+    Bad(
+        "half-a-gpu",
+        _engine(resources={"limits": {"nvidia.com/gpu": "500m"}}),
+        "spec.engine.resources.limits",
+        "whole",
+        False,
+    ),
+    Bad(
+        "gpu-request-alone",
+        _engine(resources={"requests": {"nvidia.com/gpu": 1}}),
+        "spec.engine.resources.requests",
+        "equal limits",
+        False,
+    ),
+    Bad("label-key", _pod(labels={"no good": "x"}), "spec.engine.podTemplate.labels", "key", False),
+    Bad(
+        "our-label", _pod(labels={"app.kubernetes.io/name": "x"}), "spec.engine.podTemplate.labels", "Torpor"
+    ),
+    Bad(
+        "our-annotation",
+        _pod(annotations={"serving.torpor.dev/revision": "x"}),
+        "spec.engine.podTemplate.annotations",
+        "Torpor",
+    ),
+    Bad("our-volume", _volume(name="cache"), "spec.engine.podTemplate.volumes[0].name", "Torpor"),
+    Bad("our-path", _volume(mountPath="/cache/x"), "spec.engine.podTemplate.volumes[0].mountPath", "Torpor"),
+    Bad(
+        "no-source",
+        _pod(volumes=[{"name": "a", "mountPath": "/a"}]),
+        "spec.engine.podTemplate.volumes[0]",
+        "exactly one",
+    ),
+    Bad(
+        "two-sources",
+        _volume(secret={"secretName": "s"}),
+        "spec.engine.podTemplate.volumes[0]",
+        "exactly one",
+    ),
+    Bad(
+        "toleration-no-key",
+        _pod(tolerations=[{"effect": "NoSchedule"}]),
+        "spec.engine.podTemplate.tolerations[0]",
+        "key",
+    ),
+    Bad("long-name", fleet(name="n" * 253), "metadata.name", "45"),
+    Bad("46-characters", fleet(name="n" * 46), "metadata.name", "45"),
+    Bad("digit-first", fleet(name="1abc"), "metadata.name", "letter first"),
+    Bad("dot-in-name", fleet(name="a.b"), "metadata.name", "DNS-1035"),
+)
