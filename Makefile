@@ -38,15 +38,15 @@ lock: $(UV)  ## resolve the dependencies again and write locks/
 format: setup  ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: setup  ## write the generated files again (the CRD, the chart's copy of it)
+generate: setup  ## write the generated files again (the CRD, the chart's schema, table of values and copy of the CRD)
 	@$(BIN)/python -m torpor.api.crd
-	@$(BIN)/python charts/sync_crds.py
+	@$(BIN)/python -m charts.generate
 
 check: setup  ## format, lint, types, import contract, unit and property tests, generated files
 	@echo "==> format and lint" && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@echo "==> types" && $(BIN)/mypy
 	@echo "==> import contract" && $(BIN)/lint-imports --no-cache > $(VENV)/import-contract.log || { cat $(VENV)/import-contract.log; exit 1; }
-	@echo "==> generated files" && $(BIN)/python -m torpor.api.crd --check && $(BIN)/python charts/sync_crds.py --check
+	@echo "==> generated files" && $(BIN)/python -m torpor.api.crd --check && $(BIN)/python -m charts.generate --check
 	@echo "==> unit and property tests" && $(BIN)/pytest -q tests/unit tests/docs
 
 # The stages of `make test`, each a target of its own. The cluster is started only for e2e and taken down again by
