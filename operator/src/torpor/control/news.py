@@ -47,7 +47,8 @@ def transitions(before: Mapping[str, Any], found: Iterable[Finding]) -> list[New
         told = _severity(finding, old_status)
         if told is not None:
             news.append(News(told, finding.reason, f"{finding.type} is {finding.status}: {finding.message}"))
-    return news
+    # Two conditions may change for one reason: that is one story.
+    return list({(item.severity, item.reason): item for item in reversed(news)}.values())[::-1]
 
 
 def _severity(finding: Finding, old_status: object) -> str | None:
