@@ -6,6 +6,7 @@ tested. Only a 404 is asked again for a few seconds: the object was created a mo
 watch may not have it yet.
 """
 
+import http.client
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
-UNKNOWN_MODEL_SECONDS = 15
+UNKNOWN_MODEL_SECONDS = 5
 
 
 def ask(url: str, model: str, timeout: float) -> str:
@@ -64,7 +65,7 @@ def main() -> int:
                 continue
             print(f"{url}: {refusal.code} {refusal.read().decode(errors='replace')}")  # noqa: T201
             return 1
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, http.client.HTTPException) as problem:
             print(f"{url}: {problem}")  # noqa: T201
             return 1
         print(f"{model} slept, and answered after {time.monotonic() - start:.1f} s: {text}")  # noqa: T201
