@@ -6,6 +6,7 @@ because the arguments after `--` belong to the user and go to the engine as they
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ def main(argv: Sequence[str]) -> int:
     args = list(argv[1:])
     if args and args[0] == "--":
         del args[0]
+    # Process 1 loses signals that it has no handler for yet; blocked, they wait until `launch` has one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     from torpor_engine.launcher import launch  # noqa: PLC0415 - a wrong call needs no event loop
 
     return launch(args)

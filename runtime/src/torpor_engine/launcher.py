@@ -246,6 +246,8 @@ async def _main(settings: Settings, args: Sequence[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
+    # Blocked since the first line of the program; children inherit the mask, so before the first of them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     return await Launch(settings, args, stop, hurry).run()
 
 

@@ -39,6 +39,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._head = b""
         self._answered = False
+        self._chunked = True
         self._timer: Optional[asyncio.TimerHandle] = None
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
 
@@ -70,6 +71,7 @@ class _Connection(asyncio.Protocol):
             self._answer(400, b"not an HTTP/1 request\n")
             return
         method, target = words[0], urlsplit(words[1])
+        self._chunked = words[2] != "HTTP/1.0"
         if method not in ("GET", "HEAD"):
             self._answer(405, b"only GET and HEAD\n", extra="Allow: GET, HEAD\r\n")
             return
@@ -106,7 +108,8 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nCache-Control: no-store\r\n"
-            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            + (b"Transfer-Encoding: chunked\r\n" if self._chunked else b"")
+            + b"Connection: close\r\n\r\n"
         )
         self.send(self._server.line())
 
@@ -116,11 +119,11 @@ class _Connection(asyncio.Protocol):
             self._server.dropped += 1
             self.transport.abort()
         else:
-            self.transport.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.transport.write(b"%x\r\n%s\r\n" % (len(line), line) if self._chunked else line)
 
     def finish(self) -> None:
         """End a stream properly, so that its reader knows that nothing was lost on the way."""
-        self.transport.write(b"0\r\n\r\n")
+        self.transport.write(b"0\r\n\r\n" if self._chunked else b"")
         self.transport.close()
 
 
@@ -174,6 +177,8 @@ class StatsServer:
             if not self._connections:
                 return
             await asyncio.sleep(0.05)
+        for connection in list(self._connections):
+            connection.transport.abort()
 
     def admit(self, connection: _Connection) -> bool:
         """Count a new connection; False when there are too many."""

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 from tests.unit.engine.harness import Pod, alive, poll
@@ -100,6 +101,18 @@ def test_sigterm_before_ready_ends_at_once(pod: Pod) -> None:
     pod.engine_argv()
     pod.terminate()
     assert pod.end() == 0
+
+
+def test_sigterm_of_the_first_instant_is_not_lost(pod: Pod) -> None:
+    """Process 1 must not miss a signal that comes before the event loop; here it would die of it instead."""
+    blocked = (
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); os.kill(os.getpid(), 15)"
+    )
+    run = "import runpy; sys.argv = [sys.argv[1], 'run']; runpy.run_path(sys.argv[0], run_name='__main__')"
+    code = subprocess.run(
+        [pod.python, "-c", f"{blocked}; {run}", str(pod.archive)], env=pod.environ, check=False, timeout=30
+    ).returncode
+    assert code == 0
 
 
 def test_the_engines_death_fails_the_pod(pod: Pod) -> None:

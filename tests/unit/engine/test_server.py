@@ -176,3 +176,11 @@ async def test_the_last_line_ends_the_stream_properly(served: Served) -> None:
     assert b'"reason":"EngineCrashed"' in data
     assert data.endswith(b"0\r\n\r\n")
     writer.close()
+
+
+async def test_a_client_of_http_1_0_gets_plain_lines(served: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"GET /v1/stats HTTP/1.0\r\n\r\n")
+    assert b"chunked" not in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert json.loads(await asyncio.wait_for(reader.readline(), 10))["state"] == "Starting"
+    writer.close()
