@@ -99,11 +99,9 @@ ASLEEP: Final = "Asleep"
 WAKING: Final = "Waking"
 SPEC_INVALID: Final = "SpecInvalid"
 WAKE_FAILED: Final = "WakeFailed"
-NOT_SERVING: Final = "NotServing"  # it served, and now no replica answers
 ROUTE_CONFLICT: Final = "RouteConflict"
 SCALED_TO_ZERO_EXTERNALLY: Final = "ScaledToZeroExternally"
 NAME_TAKEN: Final = "NameTaken"  # an object that is not ours has the name of one of our children
-NO_CAPACITY: Final = "NoCapacity"  # maxReplicas leaves no room for what is asked
 
 # --- reasons of Awake -----------------------------------------------------------------------------
 REPLICAS_READY: Final = "ReplicasReady"

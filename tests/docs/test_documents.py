@@ -1,0 +1,57 @@
+"""The documents say what the code does: names and examples are checked against it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from torpor.api import constants, validation
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCED_YAML = re.compile(r"```yaml\n(.*?)```|<<'YAML'\n(.*?)\nYAML", re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+NOT_REASONS = {
+    *constants.CONDITION_TYPES,
+    *(value for name, value in vars(constants).items() if name.startswith(("STATE_", "RESPONSE_", "ENGINE_TYPE"))),
+    constants.KIND,
+    constants.LIST_KIND,
+}
+
+
+def reasons() -> set[str]:
+    """Every reason constant: the camel-case words of the vocabulary that are not something else."""
+    return {
+        value
+        for name, value in vars(constants).items()
+        if name.isupper() and isinstance(value, str) and re.fullmatch(r"[A-Z][A-Za-z]+", value)
+    } - NOT_REASONS
+
+
+@pytest.mark.parametrize("reason", sorted(reasons()))
+def test_every_reason_is_explained(reason: str) -> None:
+    page = (ROOT / "docs/reference/conditions.md").read_text()
+    assert f"`{reason}`" in page
+
+
+def test_every_exit_code_is_listed_with_its_reason() -> None:
+    page = (ROOT / "docs/reference/conditions.md").read_text()
+    for code, reason in constants.EXIT_CODE_REASONS.items():
+        assert f"| `{reason}` | {code} |" in page
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    missing = [
+        link for link in LINK.findall(document.read_text()) if not (document.parent / link).resolve().exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_objects_in_documents_are_valid(document: Path) -> None:
+    for block in FENCED_YAML.findall(document.read_text()):
+        for item in yaml.safe_load_all("".join(block)):
+            if isinstance(item, dict) and item.get("kind") == constants.KIND:
+                assert validation.check(item).problems == ()
