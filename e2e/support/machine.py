@@ -1,5 +1,80 @@
-"""The cluster that scenarios, demo and benches run on: the local one unless another of ours is named.
+"""The cluster that scenarios, demonstration and benches run on: the local one unless another of ours is named.
 
 Everything goes through the commands a developer types (`python -m e2e.cluster ...`), so that there is one
-way to bring a cluster up and one place that knows where its programs are.
+way to bring a cluster up. Images are built while the cluster starts and are loaded when both are there;
+what is unchanged costs seconds. On a cluster that is named the images are the caller's business, because
+only the caller knows how it got them.
 """
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from e2e.cluster import paths
+from e2e.support.kube import Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ("operator", "gateway", "engine", "vllm")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A cluster that is up, with the images in it, and the path of helm."""
+
+    cluster: Cluster
+    helm: str
+
+
+def prepare(
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    *,
+    images: tuple[str, ...] = IMAGES,
+    say: TextIO | None = None,
+) -> Machine:
+    """The named cluster, or the local one with `images` built from this checkout; progress goes to `say`.
+
+    Raises CalledProcessError where a step fails (it has said why), ForeignContextError for a cluster not ours.
+    """
+    if kubeconfig is None:
+        with subprocess.Popen(_command("image", *images), cwd=ROOT, stdout=say or sys.stdout) as building:
+            _run("up", say=say)
+        if building.returncode:
+            raise subprocess.CalledProcessError(building.returncode, building.args)
+        _run("image", *images, "--load", say=say)
+    cluster = Cluster(Path(kubeconfig or paths.KUBECONFIG), context or paths.NAME, _program("kubectl"))
+    return Machine(cluster, _program("helm"))
+
+
+def down() -> None:
+    """Take the local cluster down."""
+    _run("down")
+
+
+def image_sizes() -> dict[str, int]:
+    """Bytes of each image as a compressed OCI archive; empty where they were not built here."""
+    done = subprocess.run(
+        _command("image", "sizes", "--json"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+
+
+def _program(name: str) -> str:
+    ours = paths.BIN / name
+    found = str(ours) if ours.exists() else shutil.which(name)
+    if not found:
+        raise FileNotFoundError(f"{name} is neither in {paths.BIN} nor in PATH; `make cluster` builds it")
+    return found
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "e2e.cluster", *arguments]
+
+
+def _run(*arguments: str, say: TextIO | None = None) -> None:
+    sys.stdout.flush()
+    subprocess.run(_command(*arguments), cwd=ROOT, check=True, stdout=say or sys.stdout)
