@@ -1,15 +1,38 @@
-"""The script of `helm test` against simulated engines: what is a success, and what it says about a failure."""
+"""The script of `helm test` against simulated engines: what is a success, and what it says of a failure."""
 
 import asyncio
+import contextlib
+import re
 import sys
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.charts.rendering import CHART
-from tests.integration.sim.process import address_of, launch
 
 ENGINE = ("--model", "llm", "--listen", "127.0.0.1:0", "--profile", "instant")
+
+
+@contextlib.asynccontextmanager
+async def engine(*arguments: str) -> AsyncIterator[str]:
+    """Run a simulated engine; yields its address, which it prints when its port is open."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "torpor_sim", *ENGINE, *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            said = b""
+            while not (match := re.search(rb"on (http://\S+)\s", said)):
+                line = await process.stderr.readline()
+                assert line, said
+                said += line
+        yield match[1].decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 async def run(url: str, model: str = "llm", seconds: float = 10) -> tuple[int, str]:
@@ -25,8 +48,8 @@ async def run(url: str, model: str = "llm", seconds: float = 10) -> tuple[int, s
 
 
 async def test_it_prints_the_answer() -> None:
-    async with launch(*ENGINE) as engine:
-        status, output = await run(await address_of(engine))
+    async with engine() as url:
+        status, output = await run(url)
     assert status == 0, output
     assert output.startswith("llm slept, and answered after ")
     assert len(output.partition(" s: ")[2].split()) >= 4
@@ -41,8 +64,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_failed_answer_is_a_failed_test_that_says_why(fault: str) -> None:
-    async with launch(*ENGINE, "--fault", fault) as engine:
-        url = await address_of(engine)
+    async with engine("--fault", fault) as url:
         status, output = await run(url)
     assert status == 1
     assert output.startswith(f"{url}: {FAULTS[fault]}")
@@ -50,8 +72,7 @@ async def test_a_failed_answer_is_a_failed_test_that_says_why(fault: str) -> Non
 
 
 async def test_a_model_that_stays_unknown_fails_after_a_while_and_not_at_once() -> None:
-    async with launch(*ENGINE) as engine:
-        url = await address_of(engine)
+    async with engine() as url:
         start = time.monotonic()
         status, output = await run(url, "other")
     assert status == 1
@@ -60,7 +81,7 @@ async def test_a_model_that_stays_unknown_fails_after_a_while_and_not_at_once() 
 
 
 async def test_silence_ends_at_the_time_limit() -> None:
-    async with launch(*ENGINE, "--fault", "slow-first-token=60s") as engine:
-        status, output = await run(await address_of(engine), seconds=1)
+    async with engine("--fault", "slow-first-token=60s") as url:
+        status, output = await run(url, seconds=1)
     assert status == 1
     assert "timed out" in output
