@@ -1,12 +1,12 @@
 """A gateway in this process, on uvloop as in production, with engines and launchers that do as they are told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import uvloop
 
-from tests.integration.gateway.harness import Gateway
+from tests.integration.gateway.harness import Client, Gateway
 from tests.integration.gateway.scripted import Engine, Launcher
 from torpor_gateway.settings import Settings
 
@@ -64,3 +64,18 @@ async def launchers() -> AsyncIterator[Callable[..., Launcher]]:
     yield begin  # type: ignore[misc]
     for launcher in started:
         await launcher.close()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[int], Awaitable[Client]]]:
+    """Open connections that are closed in the end."""
+    opened: list[Client] = []
+
+    async def begin(port: int) -> Client:
+        opened.append(await Client.connect(port))
+        return opened[-1]
+
+    yield begin
+    for client in opened:
+        client.leave()
+    await asyncio.sleep(0)

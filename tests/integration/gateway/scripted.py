@@ -136,7 +136,7 @@ class Launcher:
             writer.write(chunk(json.dumps(self.stats).encode() + b"\n"))
 
     def ready(self, **changes: Any) -> None:
-        self.say(state="Ready", **({"running": 0, "waiting": 0} | changes))
+        self.say(**({"state": "Ready", "running": 0, "waiting": 0} | changes))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -1,0 +1,258 @@
+"""The real process against the real simulated engine: curl, the openai client, SIGHUP, SIGTERM."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.integration.gateway.harness import chat, free_port, request
+
+BIN = Path(sys.executable).parent
+
+
+class Running:
+    """A child process that says where it listens."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    async def says(self, pattern: str, seconds: float = 20) -> re.Match[str]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not (found := re.search(pattern, self.log.read_text())):
+            assert loop.time() < deadline, f"{pattern!r} is not in: {self.log.read_text()}"
+            assert self.process.returncode is None or re.search(pattern, self.log.read_text()), self.log.read_text()
+            await asyncio.sleep(0.01)
+        return found
+
+    async def end(self, seconds: float = 20) -> int:
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+
+@pytest.fixture
+async def run(tmp_path) -> AsyncIterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    async def begin(program: str, *arguments: str, **environment: str) -> Running:
+        log = tmp_path / f"{program}-{len(running)}.log"
+        with log.open("w") as out:
+            process = await asyncio.create_subprocess_exec(
+                str(BIN / program), *arguments, stdout=out, stderr=out, env=os.environ | environment
+            )
+        running.append(Running(process, log))
+        return running[-1]
+
+    yield begin
+    for item in running:
+        if item.process.returncode is None:
+            item.process.kill()
+        await item.process.wait()
+
+
+class Site:
+    """A gateway process with a file, and one simulated engine."""
+
+    def __init__(self, gateway: Running, file: Path, port: int, admin: int, engine: int) -> None:
+        self.gateway, self.file, self.port, self.admin, self.engine = gateway, file, port, admin, engine
+
+    def write(self, *, awake: bool, extra: str = "") -> None:
+        endpoints = f'["127.0.0.1:{self.engine}"]' if awake else "[]"
+        self.file.write_text(f"fleets: [{{name: llm, endpoints: {endpoints}{extra}}}]\n")
+
+    async def reload(self, *, awake: bool) -> None:
+        before = self.gateway.log.read_text().count("read again")
+        self.write(awake=awake)
+        self.gateway.signal(signal.SIGHUP)
+        while self.gateway.log.read_text().count("read again") == before:
+            await asyncio.sleep(0.01)
+
+    async def get(self, path: str, port: int | None = None) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # no trust store to load each time
+            return await client.get(f"http://127.0.0.1:{port or self.admin}{path}")
+
+    async def metric(self, name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", (await self.get("/metrics")).text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    async def until_metric(self, name: str, value: float) -> None:
+        async with asyncio.timeout(10):
+            while await self.metric(name) != value:
+                await asyncio.sleep(0.01)
+
+    @property
+    def openai(self) -> openai.AsyncOpenAI:
+        http = httpx.AsyncClient(trust_env=False, verify=False)
+        return openai.AsyncOpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, http_client=http
+        )
+
+
+@pytest.fixture
+async def site(run, tmp_path) -> Site:
+    engine = free_port()
+    await (await run("torpor-sim", "--listen", f"127.0.0.1:{engine}", "--model", "llm")).says("serving")
+    file, port, admin = tmp_path / "fleets.yaml", free_port(), free_port()
+    site = Site(None, file, port, admin, engine)  # type: ignore[arg-type]
+    site.write(awake=True)
+    site.gateway = await run(
+        "torpor-gateway", "--static", str(file), "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
+        "--comment-seconds", "0.2", "--drain-delay-seconds", "2",
+    )
+    await site.gateway.says("listening on")
+    return site
+
+
+HELD = 'torpor_gateway_held_requests{name="llm",namespace="static"}'
+
+
+async def test_the_openai_client_gets_tokens(site):
+    async with site.openai as client:
+        answer = await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=4)
+        assert answer.choices[0].message.content
+        assert [model.id async for model in client.models.list()] == ["llm"]
+        stream = await client.chat.completions.create(
+            model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=4, stream=True
+        )
+        assert "".join([part.choices[0].delta.content or "" async for part in stream if part.choices])
+        with pytest.raises(openai.NotFoundError):
+            await client.chat.completions.create(model="other", messages=[])
+    assert await site.metric('torpor_gateway_requests_total{code="200",name="llm",namespace="static",reason=""}') == 2
+    assert await site.metric('torpor_gateway_tokens_total{kind="output",name="llm",namespace="static"}') >= 8
+
+
+async def test_the_openai_client_is_held_and_woken(site):
+    await site.reload(awake=False)
+    async with site.openai as client:
+
+        async def stream() -> str:
+            parts = await client.chat.completions.create(
+                model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=4, stream=True
+            )
+            return "".join([part.choices[0].delta.content or "" async for part in parts if part.choices])
+
+        async def unary() -> str:
+            answer = await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}])
+            return answer.choices[0].message.content
+
+        held = asyncio.gather(stream(), unary())
+        await site.until_metric(HELD, 2)
+        await asyncio.sleep(0.5)  # some comments go by
+        await site.reload(awake=True)
+        assert all(await held)
+
+
+async def test_the_openai_client_hears_of_a_failed_hold(site):
+    site.write(awake=False, extra=", coldStart: {holdSeconds: 0.5, unaryHoldSeconds: 0.5}")
+    site.gateway.signal(signal.SIGHUP)
+    async with site.openai as client:
+        while await site.metric('torpor_gateway_routable_endpoints{name="llm",namespace="static"}'):
+            await asyncio.sleep(0.01)
+        stream = await client.chat.completions.create(model="llm", messages=[], stream=True)
+        with pytest.raises(openai.APIError, match="did not wake"):
+            [part async for part in stream]
+        with pytest.raises(openai.InternalServerError) as failed:
+            await client.chat.completions.create(model="llm", messages=[])
+        assert failed.value.status_code == 503
+        assert failed.value.response.headers["retry-after"]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+async def test_curl_sees_comments_then_tokens(site):
+    await site.reload(awake=False)
+    curl = await asyncio.create_subprocess_exec(
+        "curl", "--silent", "--no-buffer", "--noproxy", "*", f"http://127.0.0.1:{site.port}/v1/chat/completions",
+        "--header", "Content-Type: application/json", "--data", json.dumps(chat(stream=True, max_tokens=3)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert curl.stdout is not None
+    async with asyncio.timeout(10):
+        assert await curl.stdout.readuntil(b"\n\n") == b": waking static/llm\n\n"
+        await site.reload(awake=True)
+        out = await curl.stdout.read()
+    assert await curl.wait() == 0
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_bad_file_changes_nothing(site):
+    site.file.write_text("fleets: [{name: llm, endpoints: [nowhere]}]")
+    site.gateway.signal(signal.SIGHUP)
+    await site.gateway.says(r"the last good one stays: fleets\[0\]\.endpoints\[0\]: 'nowhere': must be HOST:PORT")
+    async with site.openai as client:
+        assert await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}])
+
+
+async def test_a_bad_file_at_the_start_is_an_exit_code(run, tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("fleets: [{name: llm, maxConcurrency: 0}]")
+    gateway = await run("torpor-gateway", "--static", str(file), "--listen", "127.0.0.1:0")
+    assert await gateway.end() == 2
+    assert "fleets[0].maxConcurrency: 0: must be a whole number from 1" in gateway.log.read_text()
+
+
+async def test_sigterm_holds_and_streams_on_and_ends_when_nothing_is_left(site, connect):
+    await site.reload(awake=False)
+    held, idle = await connect(site.port), await connect(site.port)
+    await idle.ask(request(b"", path="/healthz", method="GET"))
+    await held.send(request(chat(stream=True, max_tokens=3)))
+    await site.until_metric(HELD, 1)
+    assert (await site.get("/readyz")).status_code == 200
+    site.gateway.signal(signal.SIGTERM)
+    await site.gateway.says("draining: 1 requests")
+    assert (await site.get("/readyz")).status_code == 503
+    assert (await site.get("/readyz", site.port)).status_code == 503
+    assert await idle.closed() == b""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                (await connect(site.port)).leave()
+            except ConnectionRefusedError:
+                break
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    assert site.gateway.process.returncode is None, "it ended with a request in its hands"
+    assert await site.metric(HELD) == 1
+    await site.reload(awake=True)
+    answer = await held.answer()
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert answer.ended
+    assert await site.gateway.end() == 0
+
+
+async def test_the_grace_limit_answers_what_is_left(site, run, connect):
+    port = free_port()
+    site.write(awake=False)
+    gateway = await run(
+        "torpor-gateway", "--static", str(site.file), "--listen", f"127.0.0.1:{port}", "--grace-seconds", "1",
+        TORPOR_DRAIN_DELAY_SECONDS="0.1",
+    )
+    await gateway.says("listening on")
+    client = await connect(port)
+    await client.send(request(chat()))
+    await asyncio.sleep(0.2)
+    gateway.signal(signal.SIGTERM)
+    answer = await client.answer()
+    assert (answer.status, answer.error["code"]) == (503, "GatewayStopping")
+    assert answer.headers["retry-after"]
+    assert await gateway.end() == 0
+
+
+async def test_it_is_small(site):
+    async with site.openai as client:
+        for _ in range(20):
+            await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=2)
+    assert await site.metric("process_resident_memory_bytes") < 60 << 20
+    assert (await site.get("/healthz")).text == "ok\n"
