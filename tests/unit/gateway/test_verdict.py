@@ -1,0 +1,119 @@
+"""The table of states, row by row, without sockets."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torpor.api.names import FleetKey
+from torpor_gateway.answers import Refusal, retry_headers
+from torpor_gateway.policy import Condition, FleetSpec, FleetStatus, Policy
+from torpor_gateway.verdict import Situation, Wait, expected_wake, judge, too_late
+
+NOW = 1_000_000.0
+KEY = FleetKey("ns", "llm")
+
+
+def fleet(policy: Policy = Policy(), status: FleetStatus = FleetStatus(), replicas: int | None = None) -> FleetSpec:
+    return FleetSpec(KEY, "uid", ("llm",), policy, status, external_replicas=replicas)
+
+
+def ask(spec: FleetSpec, situation: Situation, *, stream: bool = False, size: int = 100, jitter: float = 0.0) -> Wait | Refusal:
+    return judge(spec, situation, stream=stream, size=size, unix_time=NOW, jitter=jitter)
+
+
+COLD = Situation(ready=0, starting=0, waiting=0, waiting_bytes=0, cold_for=0.0)
+BUSY = Situation(ready=2, starting=0, waiting=0, waiting_bytes=0)
+GROWING = Situation(ready=2, starting=1, waiting=0, waiting_bytes=0)
+FAILED = {"Ready": Condition("False", "WakeFailed", "ImagePullFailed: gone")}
+
+
+@pytest.mark.parametrize(
+    ("situation", "stream", "response", "expected"),
+    [
+        (COLD, True, "KeepAlive", Wait(900, comments=True, at_once=True)),
+        (COLD, False, "KeepAlive", Wait(300, comments=False, at_once=True)),
+        (COLD, True, "Hold", Wait(300, comments=False, at_once=True)),
+        (GROWING, True, "KeepAlive", Wait(900, comments=True, at_once=False)),
+        (GROWING, False, "KeepAlive", Wait(300, comments=False, at_once=False)),
+        (BUSY, True, "KeepAlive", Wait(60, comments=False, at_once=False)),
+        (BUSY, False, "Reject", Wait(60, comments=False, at_once=False)),
+    ],
+)
+def test_who_waits_and_how_long(situation, stream, response, expected):
+    assert ask(fleet(Policy(response=response)), situation, stream=stream) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "situation", "status", "code", "wait"),
+    [
+        (fleet(Policy(response="Reject"), FleetStatus(cold_start_seconds=45)), COLD, 503, "Waking", 45),
+        (fleet(replicas=0), COLD, 503, "ScaledToZeroExternally", 60),
+        (fleet(status=FleetStatus(FAILED, next_attempt=NOW + 20)), COLD, 503, "WakeFailed", 20),
+        (fleet(status=FleetStatus(FAILED)), COLD, 503, "WakeFailed", 60),
+        (fleet(status=FleetStatus({"Ready": Condition("False", "SpecInvalid", "x")})), COLD, 503, "SpecInvalid", 60),
+        (fleet(Policy(max_held_requests=0), FleetStatus(cold_start_seconds=45)), COLD, 503, "Waking", 45),
+        (fleet(Policy(max_held_bytes=99)), COLD, 503, "Waking", 60),
+        (fleet(Policy(max_held_requests=0)), BUSY, 429, "QueueFull", 10),
+        (fleet(Policy(max_held_requests=0)), GROWING, 503, "Waking", 60),
+        (fleet(status=FleetStatus(cold_start_seconds=301)), COLD, 503, "Waking", 301),
+    ],
+)
+def test_who_is_refused_and_when_to_come_back(spec, situation, status, code, wait):
+    verdict = ask(spec, situation)
+    assert isinstance(verdict, Refusal)
+    assert (verdict.status, verdict.code, verdict.retry_after) == (status, code, wait)
+    jittered = ask(spec, situation, jitter=1.0)
+    assert isinstance(jittered, Refusal)
+    assert jittered.retry_after == wait * 1.25
+
+
+def test_a_failure_whose_next_attempt_is_due_is_waited_for():
+    assert isinstance(ask(fleet(status=FleetStatus(FAILED, next_attempt=NOW - 1)), COLD), Wait)
+
+
+def test_a_failure_does_not_matter_while_a_pod_answers():
+    assert isinstance(ask(fleet(status=FleetStatus(FAILED, next_attempt=NOW + 9)), BUSY), Wait)
+
+
+def test_a_wake_under_way_is_nearly_over():
+    spec = fleet(status=FleetStatus(cold_start_seconds=310))
+    late = Situation(0, 1, 3, 300, cold_for=30.0)
+    assert isinstance(ask(spec, late), Wait)
+    assert expected_wake(spec, late) == 280
+    assert expected_wake(spec, Situation(0, 1, 0, 0, cold_for=1000.0)) == 31  # never "come back at once"
+
+
+def test_too_late_says_why():
+    assert too_late(fleet(), BUSY, waited=60, unix_time=NOW, jitter=0).status == 429
+    failed = too_late(fleet(status=FleetStatus(FAILED, next_attempt=NOW + 9)), COLD, waited=9, unix_time=NOW, jitter=0)
+    assert (failed.status, failed.code, failed.retry_after) == (503, "WakeFailed", 9)
+    assert "ImagePullFailed: gone" in failed.message
+    assert too_late(fleet(), COLD, waited=9, unix_time=NOW, jitter=0).code == "Waking"
+
+
+@given(
+    st.builds(Situation, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2000), st.integers(0, 1 << 30), st.none() | st.floats(0, 1e5)),
+    st.builds(FleetStatus, st.just({}), st.none(), st.none() | st.floats(0, 1e4), st.none() | st.floats(0, 2e6)),
+    st.sampled_from(["Hold", "KeepAlive", "Reject"]),
+    st.booleans(), st.floats(0, 1), st.integers(0, 1 << 29),
+)
+def test_every_refusal_has_a_retry_after(situation, status, response, stream, jitter, size):
+    verdict = ask(fleet(Policy(response=response), status), situation, stream=stream, jitter=jitter, size=size)
+    if isinstance(verdict, Refusal):
+        assert verdict.status in (429, 503)
+        assert verdict.retry_after is not None
+        assert verdict.retry_after >= 1
+    else:
+        assert verdict.seconds > 0
+        assert not verdict.comments or stream
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, b""), (0.2, b"Retry-After: 1\r\n"), (59.5, b"Retry-After: 60\r\n"),
+        (60.1, b"Retry-After: 61\r\nx-should-retry: false\r\n"),
+    ],
+)
+def test_a_long_retry_after_keeps_clients_from_hammering(seconds, text):
+    assert retry_headers(seconds) == text
