@@ -39,7 +39,7 @@ class Gateways:
 def test_a_silent_world_is_not_an_idle_one():
     gateways = Gateways()
     assert gateways.merged().gap == "gateway 10.0.0.0:8081 is silent; no gateway reports"
-    gateways.say(heartbeat(), line(held={"count": 2}))
+    gateways.say(heartbeat(), line(held={"count": 2}), heartbeat())
     assert gateways.merged().gap == ""
     assert gateways.merged(at=SILENT_SECONDS + 1).gap
     assert gateways.merged(at=SILENT_SECONDS + 1).held == 0
@@ -48,6 +48,8 @@ def test_a_silent_world_is_not_an_idle_one():
 def test_a_gateway_that_just_connected_or_has_stale_watches_cannot_vouch_for_silence():
     gateways = Gateways()
     gateways.say(line())
+    assert "just connected" in gateways.merged().gap
+    gateways.say(heartbeat())
     assert "just connected" in gateways.merged().gap
     gateways.say(heartbeat(synced=False))
     assert "stale watches" in gateways.merged().gap
@@ -64,15 +66,15 @@ def test_what_different_gateways_hold_is_added_up():
 def test_arrivals_count_once_over_reconnects_and_restarts():
     gateways = Gateways()
     gateways.views[0].connected()
-    gateways.say(line(arrivals=100, retries=5), heartbeat())
+    gateways.say(heartbeat(), line(arrivals=100, retries=5), heartbeat())
     assert gateways.merged().arrivals == 0  # its past is not ours
     gateways.say(line(arrivals=103, retries=6))
     assert gateways.merged().arrivals == 4
     gateways.views[0].connected()
-    gateways.say(line(arrivals=104, retries=6), heartbeat())
+    gateways.say(heartbeat(), line(arrivals=104, retries=6), heartbeat())
     assert gateways.merged().arrivals == 5
     gateways.views[0].connected()
-    gateways.say(line("b2", arrivals=1), heartbeat("b2"))
+    gateways.say(heartbeat("b2"), line("b2", arrivals=1), heartbeat("b2"))
     assert gateways.merged().arrivals == 5  # a new process's first word is a base, not news
     gateways.say(line("b2", arrivals=2))
     assert gateways.merged().arrivals == 6
@@ -80,21 +82,22 @@ def test_arrivals_count_once_over_reconnects_and_restarts():
 
 def test_a_fleet_that_appears_later_is_counted_from_its_first_request():
     gateways = Gateways()
-    gateways.say(heartbeat())
+    gateways.say(heartbeat(), heartbeat())
     gateways.say(line(arrivals=1))
     assert gateways.merged().arrivals == 1
 
 
 def test_a_counter_that_goes_back_is_no_arrival():
     gateways = Gateways()
-    gateways.say(heartbeat(), line(arrivals=10), line(arrivals=3))
-    assert gateways.merged().arrivals == 10
+    gateways.say(heartbeat(), heartbeat(), line(arrivals=10), line(arrivals=3), line(arrivals=4))
+    assert gateways.merged().arrivals == 11
 
 
 def test_a_fleet_that_was_not_sent_again_after_a_reconnect_is_gone():
     gateways = Gateways()
     gateways.say(heartbeat(), line(held={"count": 2}))
     gateways.views[0].connected()
+    gateways.say(heartbeat())
     assert gateways.merged().held == 2
     gateways.say(heartbeat())
     assert gateways.merged().held == 0

@@ -192,6 +192,7 @@ def test_a_partial_view_raises_and_never_lowers():
     silent = (engine("x", kv=Unknown("stale", 30)), engine("y", kv=Unknown("stale", 30)))
     story = Story(replicas=5)
     assert story.looks(300, engines=(*fleet(3, kv=0.0), *silent)) == 5
+    assert "PartialView" in [line.name for line in story.decision.clamps]
     assert story.look(engines=(*fleet(3, waiting=30.0), *silent)) == 8
 
 
@@ -230,5 +231,7 @@ def test_an_outage_of_the_signals_holds_and_then_waits_a_full_window():
     story = Story(replicas=4)
     story.looks(60, engines=fleet(4, kv=0.35))
     assert story.looks(1800, engines=fleet(4, kv=Unknown("stale", 60)), seen=Demand()) == 4
+    assert story.look(engines=fleet(4, kv=Unknown("stale", 60))) == 4
+    assert [line.name for line in story.decision.clamps] == ["UnknownNeverLowers"]
     assert story.looks(50, engines=fleet(4, kv=0.35)) == 4
     assert story.looks(30, engines=fleet(4, kv=0.35)) == 2

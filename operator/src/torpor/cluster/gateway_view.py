@@ -29,7 +29,6 @@ class FleetReport:
     line: Line
     at: float
     connection: int
-    counted: int  # arrivals and retries of this boot that are in the view's total already
 
 
 @dataclass(slots=True)
@@ -44,8 +43,14 @@ class GatewayView:
     synced: bool = False
     heard: float | None = None
     connection: int = 0
-    settled: bool = False  # the first heartbeat of this connection came: everything it knows was sent
+    heartbeats: int = 0  # on this connection
     fleets: dict[FleetKey, FleetReport] = field(default_factory=dict)
+    counted: dict[FleetKey, int] = field(default_factory=dict)  # arrivals of this boot that are in the total
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything it knows was sent: that happens between the first heartbeat and the second."""
+        return self.heartbeats >= 2
 
     def live(self, now: float) -> bool:
         """Whether the stream is young enough to be believed."""
@@ -63,13 +68,13 @@ class GatewayView:
     def connected(self) -> None:
         """A new connection begins; what is known stays until it was sent again."""
         self.connection += 1
-        self.settled = False
+        self.heartbeats = 0
 
     def take(self, line: Line, now: float, activity: dict[FleetKey, int]) -> FleetKey | None:
         """Take in one line; add new arrivals to `activity`. Returns the fleet that it is about, if any."""
         boot = str(line.get("bootId") or "")
         if boot != self.boot:
-            self.boot, self.fleets, self.settled = boot, {}, False
+            self.boot, self.fleets, self.counted, self.heartbeats = boot, {}, {}, 0
         self.heard = now
         self.name = str(line.get("gateway") or self.name)
         kind = line.get("type")
@@ -79,8 +84,8 @@ class GatewayView:
             self.state = str(line.get("state") or self.state)
         if kind == "heartbeat":
             self.synced = line.get("synced") is True
-            if not self.settled:
-                self.settled = True
+            self.heartbeats += 1
+            if self.heartbeats == 2:
                 self.fleets = {k: r for k, r in self.fleets.items() if r.connection == self.connection}
         return None
 
@@ -90,13 +95,13 @@ class GatewayView:
             return None
         key = FleetKey(namespace, name)
         seen = count(line.get("arrivals")) + count(line.get("retries"))
-        before = self.fleets.get(key)
         # A fleet that appears after everything known was sent is counted from nothing; one that appears on
         # connecting has a past that this process did not watch.
-        base = before.counted if before else (0 if self.settled else seen)
+        base = self.counted.get(key, 0 if self.settled else seen)
         if seen > base:
             activity[key] = activity.get(key, 0) + seen - base
-        self.fleets[key] = FleetReport(line, now, self.connection, seen)
+        self.counted[key] = seen
+        self.fleets[key] = FleetReport(line, now, self.connection)
         return key
 
 

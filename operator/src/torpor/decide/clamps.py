@@ -88,13 +88,6 @@ def pending_credit(facts: Facts) -> Verdict:
     )
 
 
-def keep_one(facts: Facts) -> Verdict:
-    """Only silence ends the last replica, never a low reading."""
-    if facts.asked >= 1 or facts.current < 1:
-        return None
-    return 1, "the last replica goes by idle time alone"
-
-
 def wake(facts: Facts) -> Verdict:
     """Somebody wants a fleet that sleeps."""
     if facts.asked >= 1 or facts.current >= 1 or not facts.wanted:
@@ -151,7 +144,6 @@ CLAMPS = (
     Clamp("PartialView", partial_view),
     Clamp("Stabilization", stabilization),
     Clamp("PendingCredit", pending_credit),
-    Clamp("KeepOne", keep_one),
     Clamp("Wake", wake),
     Clamp("IdleToZero", idle_to_zero),
     Clamp("Rollout", rollout),
