@@ -1,0 +1,73 @@
+"""The parts that come from the distribution: containerd, runc, the CNI plugins, and the tools to make images.
+
+Only what is missing is installed, and Debian's habit of starting a service on installation is refused for the moment
+of the installation, so that no second containerd runs. On another distribution this says what to install.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from e2e.cluster.paths import LOGS
+from e2e.cluster.progress import StepFailedError, output_of, run_logged, say
+
+CNI_PLUGINS = Path("/usr/lib/cni")
+
+# Debian package -> a file that proves it (or an equal of another distribution) is there
+NODE_PARTS = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "containernetworking-plugins": str(CNI_PLUGINS / "bridge"),
+    "iproute2": "ip",
+    "nftables": "nft",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "mount": "umount",
+}
+IMAGE_PARTS = {"buildah": "buildah", "debootstrap": "debootstrap"}
+VLLM_PARTS = {"libnuma1": "/usr/lib/x86_64-linux-gnu/libnuma.so.1"}
+_POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def present(proof: str) -> bool:
+    """Say whether a program (by name) or a file (by path) exists; system directories count even off the PATH."""
+    if proof.startswith("/"):
+        return Path(proof).exists()
+    return shutil.which(proof, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin") is not None
+
+
+def missing(parts: dict[str, str]) -> list[str]:
+    """Return the packages whose proof is not there."""
+    return [package for package, proof in parts.items() if not present(proof)]
+
+
+def ensure(packages: Iterable[str]) -> None:
+    """Install Debian packages; StepFailedError says what to install by hand where that is not possible."""
+    wanted = list(packages)
+    if not wanted:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise StepFailedError(
+            f"missing on this machine: {', '.join(wanted)} (names of Debian packages). They are installed by themselves on "
+            "Debian and Ubuntu as root; elsewhere install their equals and try again"
+        )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    log = LOGS / "apt.log"
+    say(f"installing from the distribution: {', '.join(wanted)}")
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted]
+    refuse_start = not _POLICY.exists()
+    if refuse_start:
+        _POLICY.write_text("#!/bin/sh\nexit 101\n")  # invoke-rc.d: this action is forbidden
+        _POLICY.chmod(0o755)
+    try:
+        try:
+            run_logged("installing packages", install, log, env=environment)
+        except StepFailedError:  # an index that is missing or out of date
+            run_logged("apt-get update", ["apt-get", "update", "-q"], LOGS / "apt-update.log", env=environment)
+            run_logged("installing packages", install, log, env=environment)
+    finally:
+        if refuse_start:
+            _POLICY.unlink()
+    if "containerd" in wanted and Path("/run/systemd/system").exists():
+        output_of(["systemctl", "disable", "--now", "containerd.service"], check=False)

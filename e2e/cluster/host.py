@@ -1,0 +1,185 @@
+"""What the cluster changes on the machine beside processes, and how each change is taken back.
+
+A bridge, two nftables tables, control groups, mounts, a handful of kernel settings. Every name is ours alone; kernel
+settings are written down before they are changed and put back by `restore`. Taking back never fails: what is gone
+already is gone.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from e2e.cluster import render
+from e2e.cluster.paths import BRIDGE, NAME, NODE_IP, POD_CIDR, RUN, STATE
+from e2e.cluster.progress import StepFailedError, output_of
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/bridge/bridge-nf-call-iptables": "1",  # else a reply between two pods would bypass the Service's translation
+    "fs/inotify/max_user_instances": "1024",
+}
+_ALSO_SAVED = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")  # the kubelet sets these
+_SAVED = STATE / "sysctls.json"
+_SHIM_SOCKETS = Path("/run/containerd/s")  # containerd puts its shims' sockets here, wherever its own state is
+
+
+def prepare() -> None:
+    """Make the bridge, the control groups, the network tables and the kernel settings. May be called again."""
+    if not Path("/proc/sys/net/bridge").exists():
+        output_of(["modprobe", "br_netfilter"], check=False)
+    if not Path("/proc/sys/net/bridge").exists():
+        raise StepFailedError("this kernel has no br_netfilter, which Services between pods need; load or build it in")
+    if not _SAVED.exists():
+        values = {name: Path(f"/proc/sys/{name}").read_text().strip() for name in (*_SYSCTLS, *_ALSO_SAVED)}
+        _SAVED.write_text(json.dumps(values))
+    for name, value in _SYSCTLS.items():
+        _set(name, value, at_least=name.startswith("fs/"))
+    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+        output_of(["ip", "link", "add", BRIDGE, "type", "bridge"])
+    output_of(["ip", "address", "replace", f"{NODE_IP}/{POD_CIDR.rpartition('/')[2]}", "dev", BRIDGE])
+    output_of(["ip", "link", "set", BRIDGE, "up"])
+    subprocess.run(["nft", "-f", "-"], input=render.masquerade(), text=True, check=True, timeout=30)
+    for group in cgroups():
+        group.mkdir(exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):  # control groups version 1 start without any
+            if (group / name).exists() and not (group / name).read_text().strip():
+                (group / name).write_text((group.parent / name).read_text())
+
+
+def cgroups() -> list[Path]:
+    """Return where the cluster's control group is: one directory (version 2), or one for each controller (version 1)."""
+    if (_CGROUPS / "cgroup.controllers").exists():
+        wanted = {"cpu", "cpuset", "memory", "pids", "io"}
+        have = set((_CGROUPS / "cgroup.controllers").read_text().split())
+        with contextlib.suppress(OSError):
+            (_CGROUPS / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(wanted & have)))
+        return [_CGROUPS / NAME]
+    return [
+        folder / NAME
+        for folder in sorted(_CGROUPS.iterdir())
+        if folder.is_dir() and not folder.is_symlink() and (folder / "cgroup.procs").exists() and folder.name != "unified"
+    ]
+
+
+def restore() -> None:
+    """Take back what `prepare` and the pods did, whoever did it and however it ended."""
+    kill_contained()
+    unmount_all()
+    for group in cgroups():
+        _remove_groups(group)
+    for line in output_of(["ip", "-o", "link", "show", "master", BRIDGE], check=False).splitlines():
+        output_of(["ip", "link", "delete", line.split(":")[1].strip().split("@")[0]], check=False)
+    output_of(["ip", "link", "delete", BRIDGE], check=False)
+    ours = STATE.exists() or RUN.exists()
+    for table in (f"inet {NAME}", *(("ip kube-proxy", "ip6 kube-proxy") if ours else ())):
+        output_of(["nft", "delete", "table", *table.split()], check=False)
+    _remove_host_ports()
+    if _SAVED.exists():
+        for name, value in json.loads(_SAVED.read_text()).items():
+            _set(name, value)
+    _remove_stray_files()
+
+
+def _set(name: str, value: str, *, at_least: bool = False) -> None:
+    path = Path(f"/proc/sys/{name}")
+    with contextlib.suppress(OSError):  # a container may not be allowed to; what needs it will say so
+        now = path.read_text().strip()
+        if now != value and not (at_least and int(now) >= int(value)):
+            path.write_text(value)
+
+
+def kill_contained() -> None:
+    """Kill every process in the cluster's control groups, and the shims of its containerd."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = set(_contained()) | set(_shims())
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _contained() -> Iterator[int]:
+    for group in cgroups():
+        for procs in group.rglob("cgroup.procs") if group.exists() else ():
+            with contextlib.suppress(OSError):
+                yield from (int(pid) for pid in procs.read_text().split())
+
+
+def _shims() -> Iterator[int]:
+    """Shims name the socket of the containerd they belong to on their command line, and ours is nobody else's."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(b"containerd-shim-runc-v2") and f"{RUN}/containerd.sock".encode() in words:
+                    yield int(entry.name)
+
+
+def unmount_all() -> None:
+    """Unmount everything below the cluster's directories, the innermost first."""
+    for _ in range(3):
+        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        ours = [p for p in points if p.startswith((f"{STATE}/", f"{RUN}/"))]
+        if not ours:
+            return
+        for point in sorted(ours, key=len, reverse=True):
+            output_of(["umount", "-l", point.encode().decode("unicode_escape")], check=False)
+
+
+def _remove_groups(group: Path) -> None:
+    for folder, _, _ in os.walk(group, topdown=False):
+        for _ in range(40):  # a control group is busy for a moment after its last process
+            try:
+                Path(folder).rmdir()
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(0.05)
+
+
+def _remove_host_ports() -> None:
+    """Remove the portmap plugin's chains if no other container network uses them: they hold rules for our pods only."""
+    for command in ("iptables", "ip6tables"):
+        for table in ("nat", "filter"):
+            rules = output_of([command, "-w", "-t", table, "-S"], check=False).splitlines()
+            if any("-A CNI-DN-" in rule for rule in rules):
+                continue  # a host port that is still in use belongs to somebody else: our pods are gone
+            for rule in rules:
+                words = rule.split()
+                if words[0] == "-A" and any(w.startswith("CNI-HOSTPORT-") for w in words) and not words[1].startswith("CNI-"):
+                    output_of([command, "-w", "-t", table, "-D", *words[1:]], check=False)
+            chains = [r.split()[1] for r in rules if r.startswith("-N CNI-HOSTPORT-")]
+            for action in ("-F", "-X"):
+                for chain in chains:
+                    output_of([command, "-w", "-t", table, action, chain], check=False)
+
+
+def _remove_stray_files() -> None:
+    listening = Path("/proc/net/unix").read_text()
+    for entry in _SHIM_SOCKETS.iterdir() if _SHIM_SOCKETS.exists() else ():
+        if str(entry) not in listening:
+            entry.unlink(missing_ok=True)
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(str(STATE)):
+            link.unlink()
+    for cached in Path("/var/lib/cni/results").glob(f"{NAME}-*"):
+        cached.unlink()
+    for folder in (
+        _SHIM_SOCKETS, _SHIM_SOCKETS.parent / "fifo", _SHIM_SOCKETS.parent, Path("/var/log/containers"),
+        Path("/var/lib/cni/results"), Path("/var/lib/cni"),
+    ):  # fmt: skip
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only when nobody else has anything in it
+    for folder in (STATE, RUN):
+        shutil.rmtree(folder, ignore_errors=True)
