@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torpor.api import constants
-from torpor.api.types import InferenceService
+from torpor.api.types import Engine, InferenceService
 from torpor.build import children, revision_of
 
 from tests.unit.api.examples import FULL, fleet
@@ -130,3 +130,17 @@ def test_a_strange_live_object_is_replaced(strange: Object) -> None:
 def test_applying_the_result_again_changes_nothing(spec: Object, replicas: int) -> None:
     first = build(spec, replicas=replicas)[DEPLOYMENT]
     assert build(spec, replicas=replicas, live=first)[DEPLOYMENT] == first
+
+
+class NewerEngine(Engine):
+    """The engine of a later version, which has one more field."""
+
+    warmup_tokens: int = 1
+    """A field with a default."""
+
+
+def test_a_field_that_a_later_version_adds_changes_no_revision() -> None:
+    fleet_now = parse(FULL)
+    engine_later = NewerEngine.model_validate(FULL["engine"])
+    spec_later = fleet_now.spec.model_copy(update={"engine": engine_later})
+    assert revision_of(fleet_now.model_copy(update={"spec": spec_later})) == revision_of(fleet_now)
