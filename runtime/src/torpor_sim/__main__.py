@@ -88,6 +88,10 @@ async def serve(settings: Settings) -> None:
     if settings.shutdown_timeout:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(app.idle(), settings.shutdown_timeout)
+    if faults.get("hang-at-stop") is not None and app.generations:
+        app.engine.stall()
+        listener.close()
+        await app.idle()
     for generation in list(app.generations):
         generation.interrupt()
     shared.closing = True

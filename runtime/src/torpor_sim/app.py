@@ -134,9 +134,7 @@ class App:
             exchange.respond(error.status, error.body)
 
     def admit(self, count: int) -> None:
-        """Refuse when draining or when the queue limits are reached."""
-        if self.draining:
-            raise errors.shut_down()
+        """Refuse when the queue limits are reached."""
         limit, backlog = self.settings.max_num_queued_reqs, self.settings.max_num_queued_tokens
         metrics = self.engine.metrics
         if limit is not None and self.engine.unfinished + count > limit:
@@ -185,6 +183,14 @@ class App:
         slow = self.faults.striking("slow-first-token", ordinal, uptime)
         return RequestFaults(int(cut.value) if cut else None, slow.value if slow else 0.0)
 
+    def refuse_if_draining(self, exchange: Exchange) -> bool:
+        """While draining: 500, and the connection closes without saying so, as the real server's does."""
+        if self.draining:
+            refusal = errors.shut_down()
+            exchange.respond(refusal.status, refusal.body)
+            exchange.shut()
+        return self.draining
+
     def _generate(self, request: Request, exchange: Exchange, *, chat: bool) -> None:
         body = parse_body(request.body, request.headers.get("content-type", ""))
         ask = read_ask(body, chat=chat)
@@ -194,7 +200,7 @@ class App:
         for prompt in ask.prompts:
             self.check_length(len(prompt))
         faults = self.strike(exchange)
-        if faults is None:
+        if faults is None or self.refuse_if_draining(exchange):
             return
         identifier = request.headers.get("x-request-id") or secrets.token_hex(16)
         identifier = f"{'chatcmpl' if chat else 'cmpl'}-{identifier}"

@@ -106,7 +106,7 @@ def embed(app: App, request: Request, exchange: Exchange) -> None:
         )
     for pieces in inputs:
         app.check_length(len(pieces))
-    if app.strike(exchange) is None:
+    if app.strike(exchange) is None or app.refuse_if_draining(exchange):
         return
     app.admit(len(inputs))
     _Batch(app, exchange, model, inputs, base64_out=encoding == "base64")

@@ -51,6 +51,9 @@ FAULTS: dict[str, Vocabulary] = {
     "unhealthy-after": Vocabulary(
         "duration", (), "/health and /ping answer 503, as after the death of vLLM's engine core"
     ),
+    "hang-at-stop": Vocabulary(
+        "none", (), "answers that SIGTERM should cut stay open in silence, and the process with them"
+    ),
     "status": Vocabulary(
         "count", _PER_REQUEST, "answer generation requests with this status and an error body"
     ),

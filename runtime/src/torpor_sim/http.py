@@ -106,6 +106,10 @@ class Exchange:
         self.ended = True
         self._connection.shut()
 
+    def shut(self) -> None:
+        """Close the connection after the answer, without having announced it."""
+        self._connection.shut()
+
     def reset(self) -> None:
         """Close the connection with a TCP reset."""
         self.ended = True

@@ -102,9 +102,7 @@ class StreamShape:
         )
 
     def running_usage(self, usage: Usage) -> bytes:
-        """The usage field of `continuous_usage_stats`; in chat it carries a null, in the usage chunk it does
-        not.
-        """
+        """The usage field of `continuous_usage_stats`; in chat it has a null that the usage chunk lacks."""
         details = {"completion_tokens_details": None} if self._chat else {}
         return b',"usage":' + orjson.dumps({**usage.fields, **details})
 

@@ -125,7 +125,7 @@ def shape(key: str, value: Any) -> Any:
 
 
 def reduce_events(text: str) -> list[Any]:
-    """The events of a stream in order; neighbours of equal shape count once. Framing errors raise ValueError."""
+    """The events of a stream in order; equal neighbours count once. ValueError: bad framing."""
     events: list[Any] = []
     blocks = text.split("\n\n")
     if blocks.pop() != "":

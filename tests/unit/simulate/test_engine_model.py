@@ -164,7 +164,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(requests=REQUESTS, seqs=st.integers(1, 6), budget=st.integers(1, 200), caching=st.booleans())
 def test_blocks_are_conserved_and_everybody_is_served(
     requests: list[tuple[int, int, int, str]], seqs: int, budget: int, caching: bool

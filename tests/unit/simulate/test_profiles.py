@@ -33,8 +33,8 @@ def test_every_profile_says_where_it_is_from(name: str) -> None:
 
 
 def test_the_steady_state_agrees_with_the_closed_form() -> None:
-    # From t = a + b*B + c*KV + d*P with B = rate*O*t: t = a / (1 - rate*W), W = d*I + O*(b + c*(I + O/2)), the
-    # work of one request. Regular arrivals at half the engine's capacity.
+    # From t = a + b*B + c*KV + d*P with B = rate*O*t: t = a / (1 - rate*W), W = d*I + O*(b + c*(I + O/2)) the
+    # work of one request. Regular arrivals at half of the capacity.
     cost, prompt, output = profile("llama-3.1-8b-h100").cost, 600, 200
     work = (cost.d * prompt + output * (cost.b + cost.c * (prompt + output / 2))) / 1000
     rate = 0.5 / work
