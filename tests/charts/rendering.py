@@ -57,10 +57,9 @@ def render(
     kubernetes: str = "1.37.1",
 ) -> list[Object]:
     """Return every object of the chart, hooks included, as `helm install` would send it to a new cluster."""
-    flags = flags_of(values or {})
-    return [
-        item for item in yaml.load_all(_text(release, namespace, chart, kubernetes, flags), LOADER) if item
-    ]
+    found = json.loads(_json(release, namespace, chart, kubernetes, flags_of(values or {})))
+    assert isinstance(found, list)
+    return found
 
 
 def flags_of(values: Values) -> tuple[str, ...]:
@@ -69,9 +68,11 @@ def flags_of(values: Values) -> tuple[str, ...]:
 
 
 @cache
-def _text(release: str, namespace: str, chart: Path, kubernetes: str, flags: tuple[str, ...]) -> str:
+def _json(release: str, namespace: str, chart: Path, kubernetes: str, flags: tuple[str, ...]) -> str:
+    # Kept as JSON: reading that again takes a twentieth of the time of YAML.
     place = (f"--namespace={namespace}", f"--kube-version={kubernetes}")
-    return run("template", release, str(chart), *place, *flags)
+    text = run("template", release, str(chart), *place, *flags)
+    return json.dumps([item for item in yaml.load_all(text, LOADER) if item])
 
 
 def of(objects: list[Object], kind: str, name: str | None = None) -> list[Object]:
