@@ -135,6 +135,12 @@ def test_bare_names_are_named_where_tenants_may_meet(noted: Path) -> None:
     assert "may claim" not in notes(noted, {"watchNamespaces": ["team"]})
 
 
+def test_a_missing_registry_is_named(noted: Path) -> None:
+    assert "no registry is set" in notes(noted)
+    assert "no registry" not in notes(noted, {"global.imageRegistry": "registry.example"})
+    assert "no registry" not in notes(noted, {"operator.image.registry": "registry.example"})
+
+
 def test_helms_test_is_offered_where_it_exists(noted: Path) -> None:
     assert "helm test -n torpor-system torpor" in notes(noted)
     assert "helm test" not in notes(noted, {"test.enabled": False})
