@@ -64,7 +64,7 @@ VOLUMES = st.lists(
             _with(
                 {
                     "name": NAME.map(lambda it: f"u{it}"),
-                    "mountPath": st.sampled_from(["/data", "/models/x"]),
+                    "mountPath": st.sampled_from(["/data", "/mnt/x"]),
                     **{kind: source},
                 },
                 readOnly=st.booleans(),

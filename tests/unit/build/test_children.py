@@ -217,7 +217,7 @@ def test_a_model_on_a_claim_is_mounted_read_only() -> None:
     volume = next(it for it in pod(spec)["spec"]["volumes"] if it["name"] == "model")
     assert volume["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
     mount = next(it for it in engine(spec)["volumeMounts"] if it["name"] == "model")
-    assert (mount["mountPath"], mount["readOnly"]) == ("/models/claim", True)
+    assert (mount["mountPath"], mount["readOnly"]) == ("/models/models", True)
 
 
 @pytest.mark.parametrize(

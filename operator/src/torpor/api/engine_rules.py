@@ -37,6 +37,7 @@ OUR_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         "ssl-ca-certs": "the gateway speaks plain HTTP to the engine",
         "headless": "an engine without an API server cannot serve",
         "disable-log-stats": "the signals are read from these statistics",
+        "": "it would end the flags, the launcher's own too",
     }
 )
 # Environment names beside the prefix TORPOR_.

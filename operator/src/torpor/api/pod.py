@@ -29,10 +29,10 @@ from torpor.api.base import (
     Rule,
     list_map,
 )
-from torpor.api.constants import CACHE_DIR, CLAIM_DIR, LAUNCHER_DIR, RESERVED_KEY_PREFIXES
+from torpor.api.constants import CACHE_DIR, LAUNCHER_DIR, MODELS_DIR, RESERVED_KEY_PREFIXES
 
 OUR_VOLUMES: Final = ("torpor", "cache", "tmp", "shm", "model")
-OUR_PATHS: Final = (LAUNCHER_DIR, CACHE_DIR, CLAIM_DIR, "/tmp", "/dev/shm")  # noqa: S108 - paths in the pod
+OUR_PATHS: Final = (LAUNCHER_DIR, CACHE_DIR, MODELS_DIR, "/tmp", "/dev/shm")  # noqa: S108 - paths in the pod
 
 _KEY_GUARD: Final = " || ".join(f"k.startsWith('{prefix}')" for prefix in RESERVED_KEY_PREFIXES)
 NOT_OUR_KEYS: Final = Rule(

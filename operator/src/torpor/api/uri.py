@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import StringConstraints
 
 from torpor.api.base import ONE_LINE, Rule
-from torpor.api.constants import CLAIM_DIR
+from torpor.api.constants import MODELS_DIR
 
 SCHEMES: Final = ("hf", "pvc", "image")
 _SEGMENT: Final = "[A-Za-z0-9_][-A-Za-z0-9._]*"
@@ -43,7 +43,12 @@ class ModelUri:
         """
         if self.scheme == "hf":
             return None
-        return f"{CLAIM_DIR}{self.path}".rstrip("/") if self.scheme == "pvc" else self.path
+        return f"{self.mount}{self.path}" if self.scheme == "pvc" else self.path
+
+    @property
+    def mount(self) -> str:
+        """Return where the claim of a pvc URI is mounted."""
+        return f"{MODELS_DIR}/{self.location}"
 
 
 def _well_formed(uri: str) -> bool:

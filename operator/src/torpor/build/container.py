@@ -165,8 +165,9 @@ def _mounts(fleet: InferenceService) -> list[Manifest]:
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own volume
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - tensor-parallel workers talk through it
     ]
-    if uri.parse(fleet.spec.model.uri).scheme == "pvc":
-        mounts.append({"name": "model", "mountPath": constants.CLAIM_DIR, "readOnly": True})
+    source = uri.parse(fleet.spec.model.uri)
+    if source.scheme == "pvc":
+        mounts.append({"name": "model", "mountPath": source.mount, "readOnly": True})
     for volume in fleet.spec.engine.pod_template.volumes or []:
         mount = {"name": volume.name, "mountPath": volume.mount_path, "readOnly": volume.read_only}
         mounts.append(mount | ({"subPath": volume.sub_path} if volume.sub_path else {}))
