@@ -245,6 +245,13 @@ BAD = (
     Bad("our-volume", _volume(name="cache"), "spec.engine.podTemplate.volumes[0].name", "Torpor"),
     Bad("our-path", _volume(mountPath="/cache/x"), "spec.engine.podTemplate.volumes[0].mountPath", "Torpor"),
     Bad(
+        "models-path",
+        _volume(mountPath="/models"),
+        "spec.engine.podTemplate.volumes[0].mountPath",
+        "Torpor",
+    ),
+    Bad("double-dash", _engine(args=["--"]), "spec.engine.args[0]", "Torpor"),
+    Bad(
         "no-source",
         _pod(volumes=[{"name": "a", "mountPath": "/a"}]),
         "spec.engine.podTemplate.volumes[0]",
