@@ -143,7 +143,7 @@ class Registry:
         return self.fleets.get(key) if key else None
 
     def models(self, host: str) -> list[tuple[str, int]]:
-        """Return (model name, creation in Unix time) of all that routes, asleep or not; or of the host's fleet."""
+        """Return (model name, creation in Unix time) of all that routes; or of the host's fleet."""
         named = self.by_host(host)
         if named is not None:
             return [(model, _unix(named.spec.created)) for model in named.spec.models]

@@ -1,14 +1,14 @@
-"""A gateway in this process, on uvloop as in production, with engines and launchers that do as they are told."""
+"""A gateway in this process, on uvloop as in production, with engines and launchers that do as told."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import uvloop
+from torpor_gateway.settings import Settings
 
 from tests.integration.gateway.harness import Client, Gateway
 from tests.integration.gateway.scripted import Engine, Launcher
-from torpor_gateway.settings import Settings
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.integration.gateway.scripted import Engine, Launcher
 from torpor.api.names import FleetKey
 from torpor_gateway.demand import Demand
 from torpor_gateway.fleet import Fleet
@@ -16,7 +15,10 @@ from torpor_gateway.server import Server
 from torpor_gateway.settings import Settings
 from torpor_gateway.stats import StatsStream
 
+from tests.integration.gateway.scripted import Engine, Launcher
+
 CHAT = "/v1/chat/completions"
+NOTHING_KNOWN = FleetStatus()
 
 
 async def until(what: Callable[[], Any], seconds: float = 5.0) -> Any:
@@ -29,7 +31,9 @@ async def until(what: Callable[[], Any], seconds: float = 5.0) -> Any:
     return value
 
 
-def request(body: bytes | dict[str, Any], path: str = CHAT, headers: str = "", method: str = "POST", host: str = "gw") -> bytes:
+def request(
+    body: bytes | dict[str, Any], path: str = CHAT, headers: str = "", method: str = "POST", host: str = "gw"
+) -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{headers}"
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(content) + content
@@ -45,7 +49,9 @@ class Answer:
     def __init__(self, head: bytes) -> None:
         lines = head.decode().split("\r\n")
         self.status = int(lines[0].split(" ")[1])
-        self.headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
+        self.headers = {
+            k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)
+        }
         self.body = b""
         self.ended = False
 
@@ -145,7 +151,9 @@ class Gateway:
         await until(lambda: not self.server.connections)
         assert self.server.buffered_bytes == 0, "bodies were forgotten"
 
-    def static(self, *engines: Engine | int, name: str = "llm", limit: int | None = None, **policy: Any) -> Fleet:
+    def static(
+        self, *engines: Engine | int, name: str = "llm", limit: int | None = None, **policy: Any
+    ) -> Fleet:
         """A fleet as a file would give it."""
         fleet = self.registry.put(
             FleetSpec(FleetKey("static", name), name, (name,), Policy(**policy)), managed=False
@@ -156,10 +164,17 @@ class Gateway:
         )
         return fleet
 
-    def managed(self, status: FleetStatus = FleetStatus(), replicas: int | None = None, **policy: Any) -> Fleet:
+    def managed(
+        self, status: FleetStatus = NOTHING_KNOWN, replicas: int | None = None, **policy: Any
+    ) -> Fleet:
         """A fleet as the cluster would give it, without pods."""
         spec = FleetSpec(
-            FleetKey("ns", "llm"), "uid-1", ("llm", "ns/llm"), Policy(**policy), status, external_replicas=replicas
+            FleetKey("ns", "llm"),
+            "uid-1",
+            ("llm", "ns/llm"),
+            Policy(**policy),
+            status,
+            external_replicas=replicas,
         )
         return self.registry.put(spec, managed=True)
 
@@ -172,7 +187,9 @@ class Gateway:
         for engine, launcher in pods:
             port = engine.port if isinstance(engine, Engine) else engine
             known = fleet.endpoints.get(f"127.0.0.1:{port}")
-            endpoints.append(known or self.registry.endpoint(fleet, "127.0.0.1", port, launcher_port=launcher.port))
+            endpoints.append(
+                known or self.registry.endpoint(fleet, "127.0.0.1", port, launcher_port=launcher.port)
+            )
         self.registry.set_endpoints(fleet, endpoints)
         for endpoint in endpoints:
             self._streams.append(StatsStream(fleet, endpoint, self.settings.stats_fresh_seconds))

@@ -8,7 +8,9 @@ from typing import Any
 
 TOKEN = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
-SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+SSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 
 
 def chunk(data: bytes) -> bytes:
@@ -28,7 +30,9 @@ def stream_answer(*events: bytes) -> bytes:
 class Call:
     """One request at a scripted engine."""
 
-    def __init__(self, head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.head, self.body, self.reader, self.writer = head, body, reader, writer
 
     @property
@@ -91,7 +95,12 @@ class Engine:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next(
-                    (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+                    (
+                        int(line.split(b":")[1])
+                        for line in head.split(b"\r\n")
+                        if line.lower().startswith(b"content-length:")
+                    ),
+                    0,
                 )
                 call = Call(head, await reader.readexactly(length), reader, writer)
                 self.calls.append(call)
@@ -110,8 +119,18 @@ class Launcher:
 
     def __init__(self) -> None:
         self.stats: dict[str, Any] = {
-            "v": 1, "fleetUid": "uid-1", "namespace": "ns", "name": "llm", "pod": "llm-0", "bootId": "boot-1", "seq": 0,
-            "models": ["llm", "ns/llm"], "state": "Starting", "maxNumSeqs": 2, "running": None, "waiting": None,
+            "v": 1,
+            "fleetUid": "uid-1",
+            "namespace": "ns",
+            "name": "llm",
+            "pod": "llm-0",
+            "bootId": "boot-1",
+            "seq": 0,
+            "models": ["llm", "ns/llm"],
+            "state": "Starting",
+            "maxNumSeqs": 2,
+            "running": None,
+            "waiting": None,
         }
         self.streams = 0
         self._server: asyncio.Server | None = None
@@ -143,7 +162,9 @@ class Launcher:
         self.streams += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+            )
             writer.write(chunk(json.dumps(self.stats).encode() + b"\n"))
             await reader.read()
         self._writers.discard(writer)

@@ -1,4 +1,4 @@
-"""Clients that leave, dawdle, flood, and speak odd HTTP: each has a defined answer, and no one else notices."""
+"""Clients that leave, dawdle, flood, and speak odd HTTP: each has a defined answer."""
 
 import asyncio
 import socket
@@ -7,6 +7,8 @@ import pytest
 
 from tests.integration.gateway.harness import CHAT, chat, request, until
 from tests.integration.gateway.scripted import DONE, SSE_HEAD, TOKEN, chunk, json_answer
+
+START = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
 
 
 async def forever(call):
@@ -173,7 +175,9 @@ async def test_expect_continue_is_answered_and_a_refusal_comes_instead_of_it(gat
     gateway.static(await engines())
     client = await gateway.client()
     body = request(chat()).partition(b"\r\n\r\n")[2]
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    )
     await client.send(head % len(body))
     assert (await client.head()).status == 100
     assert (await client.ask(body)).status == 200
@@ -185,7 +189,9 @@ async def test_expect_continue_is_answered_and_a_refusal_comes_instead_of_it(gat
 async def test_pipelined_requests_are_answered_in_order(gateway, engines):
     gateway.static(await engines())
     client = await gateway.client()
-    await client.send(request(b"", path="/v1/models/a", method="GET") + request(chat(stream=True)) + request(chat()))
+    await client.send(
+        request(b"", path="/v1/models/a", method="GET") + request(chat(stream=True)) + request(chat())
+    )
     assert (await client.answer()).status == 404
     assert DONE in (await client.answer()).body
     assert b"ok" in (await client.answer()).body
@@ -220,7 +226,8 @@ async def test_engines_see_neither_keys_nor_hop_by_hop_headers(gateway, engines)
     engine = await engines()
     gateway.static(engine)
     secret = "Authorization: Bearer s3cret\r\nX-Api-Key: s3cret\r\nCookie: s3cret\r\n"
-    hops = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authorization: s3cret\r\n"
+    hops = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nUpgrade: h2c\r\n"
+    hops += "Proxy-Authorization: s3cret\r\n"
     await gateway.ask(chat(), headers=secret + hops + "X-Kept: yes\r\nX-Request-Id: abc\r\n")
     text = engine.calls[0].head.lower()
     assert b"s3cret" not in text
@@ -242,10 +249,22 @@ async def test_responses_lose_hop_by_hop_headers(gateway, engines):
     assert answer.headers["x-kept"] == "1"
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"{", b"[]", b'"x"', b"null", b'{"model": 5}', b'{"model": "\xff"}', b"[" * 100_000, b'{"model":"llm","x":NaN}',
-    b'{"messages":[]}', b'{"model":""}',
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"model": 5}',
+        b'{"model": "\xff"}',
+        b"[" * 100_000,
+        b'{"model":"llm","x":NaN}',
+        b'{"messages":[]}',
+        b'{"model":""}',
+    ],
+)
 async def test_bad_bodies_are_400_with_an_error_body(gateway, engines, body):
     engine = await engines()
     gateway.static(engine)
@@ -255,27 +274,30 @@ async def test_bad_bodies_are_400_with_an_error_body(gateway, engines, body):
     assert engine.calls == []
 
 
-@pytest.mark.parametrize("raw", [
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: +2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 2, 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}x\r\n0\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX : 1\r\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        START + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        START + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+        START + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        START + b"Content-Length: +2\r\n\r\n{}",
+        START + b"Content-Length: 2, 2\r\n\r\n{}",
+        START + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}x\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n",
+        START + b"X: 1\r\n folded\r\nContent-Length: 2\r\n\r\n{}",
+        START + b"X : 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\nContent-Length: 2\r\n\r\n{}",
+        START + b"X: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
+        START + b"Host: b\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
 async def test_ambiguous_or_malformed_http_is_refused_and_the_connection_closed(gateway, engines, raw):
     engine = await engines()
     gateway.static(engine)
@@ -287,11 +309,14 @@ async def test_ambiguous_or_malformed_http_is_refused_and_the_connection_closed(
     assert engine.calls == []
 
 
-@pytest.mark.parametrize("raw", [
-    b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
-    b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
-    b"POST /" + b"x" * 70_000,
-])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"POST /" + b"x" * 70_000,
+    ],
+)
 async def test_header_bombs_are_431(gateway, raw):
     client = await gateway.client()
     assert (await client.ask(raw)).status == 431
@@ -302,10 +327,12 @@ async def test_an_audio_upload_names_its_model_in_a_form(gateway, engines):
     engine = await engines()
     gateway.static(engine, name="whisper")
     form = (
-        b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nname="model"\r\n\r\nnone\r\n'
+        b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        b'name="model"\r\n\r\nnone\r\n'
         b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--B--\r\n'
     )
-    raw = b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=B\r\n"
+    raw = b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\n"
+    raw += b"Content-Type: multipart/form-data; boundary=B\r\n"
     client = await gateway.client()
     answer = await client.ask(raw + b"Content-Length: %d\r\n\r\n" % len(form) + form)
     assert answer.status == 200
@@ -318,7 +345,7 @@ async def test_a_chunked_request_goes_on_with_a_length(gateway, engines):
     gateway.static(engine)
     body = request(chat()).partition(b"\r\n\r\n")[2]
     client = await gateway.client()
-    head = b"POST /v1/chat/completions?a=b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
+    head = START.replace(b" HTTP", b"?a=b HTTP") + b"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
     answer = await client.ask(head + chunk(body[:9]) + chunk(body[9:]) + b"0\r\nX: 1\r\n\r\n")
     assert answer.status == 200
     assert engine.calls[0].body == body

@@ -1,11 +1,19 @@
-"""Engines that refuse, reset, lie and die: no request is lost that another pod can answer, none ends as if complete."""
+"""Engines that refuse, reset, lie and die: another pod answers where it can, nothing ends as if whole."""
 
 import asyncio
 
 import pytest
 
 from tests.integration.gateway.harness import chat, free_port, request, until
-from tests.integration.gateway.scripted import DONE, SSE_HEAD, TOKEN, answer_ok, chunk, json_answer, stream_answer
+from tests.integration.gateway.scripted import (
+    DONE,
+    SSE_HEAD,
+    TOKEN,
+    answer_ok,
+    chunk,
+    json_answer,
+    stream_answer,
+)
 
 
 async def reset(call):
@@ -38,7 +46,9 @@ async def full(call):
 
 
 async def after_shutdown(call):
-    await call.send(json_answer({"error": {"message": "cannot schedule new futures after shutdown"}}, status=500))
+    await call.send(
+        json_answer({"error": {"message": "cannot schedule new futures after shutdown"}}, status=500)
+    )
 
 
 async def nothing_streamed(call):
@@ -46,7 +56,9 @@ async def nothing_streamed(call):
 
 
 async def aborted_unary(call):
-    await call.send(b'HTTP/1.1 200 OK\r\ncontent-length: 43\r\n\r\n{"choices":[{"finish_reason":"abort"}]}    ')
+    await call.send(
+        b'HTTP/1.1 200 OK\r\ncontent-length: 43\r\n\r\n{"choices":[{"finish_reason":"abort"}]}    '
+    )
 
 
 async def not_http(call):
@@ -140,11 +152,15 @@ async def test_the_same_pod_restarted_is_another_one(gateway, engines, launchers
         pytest.param(lambda call: call.writer.close(), id="closed-without-the-last-chunk"),
         pytest.param(lambda call: call.writer.write(b"0\r\n\r\n"), id="ended-without-done"),
         pytest.param(
-            lambda call: call.writer.write(chunk(b'data: {"choices":[{"finish_reason":"abort"}]}\n\n') + chunk(DONE) + b"0\r\n\r\n"),
+            lambda call: call.writer.write(
+                chunk(b'data: {"choices":[{"finish_reason":"abort"}]}\n\n') + chunk(DONE) + b"0\r\n\r\n"
+            ),
             id="aborted",
         ),
         pytest.param(lambda call: call.writer.write(b"5\r\nhalf") or call.writer.close(), id="mid-chunk"),
-        pytest.param(lambda call: call.writer.write(chunk(b'data: {"hal')) or call.writer.close(), id="mid-event"),
+        pytest.param(
+            lambda call: call.writer.write(chunk(b'data: {"hal')) or call.writer.close(), id="mid-event"
+        ),
         pytest.param(lambda call: call.writer.write(b"zz\r\n"), id="bad-chunk"),
     ],
 )
@@ -194,7 +210,9 @@ async def test_a_long_unary_answer_arrives_whole(gateway, engines, framing):
             await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         elif framing == "chunked":
             parts = [chunk(body[at : at + 7777]) for at in range(0, len(body), 7777)]
-            await call.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"".join(parts) + b"0\r\n\r\n")
+            await call.send(
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"".join(parts) + b"0\r\n\r\n"
+            )
         else:
             await call.send(b"HTTP/1.1 200 OK\r\n\r\n" + body)
             call.writer.close()

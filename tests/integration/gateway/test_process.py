@@ -14,7 +14,7 @@ import httpx
 import openai
 import pytest
 
-from tests.integration.gateway.harness import chat, free_port, request
+from tests.integration.gateway.harness import chat, free_port, request, until
 
 BIN = Path(sys.executable).parent
 
@@ -31,7 +31,9 @@ class Running:
         deadline = loop.time() + seconds
         while not (found := re.search(pattern, self.log.read_text())):
             assert loop.time() < deadline, f"{pattern!r} is not in: {self.log.read_text()}"
-            assert self.process.returncode is None or re.search(pattern, self.log.read_text()), self.log.read_text()
+            assert self.process.returncode is None or re.search(pattern, self.log.read_text()), (
+                self.log.read_text()
+            )
             await asyncio.sleep(0.01)
         return found
 
@@ -77,11 +79,12 @@ class Site:
         before = self.gateway.log.read_text().count("read again")
         self.write(awake=awake)
         self.gateway.signal(signal.SIGHUP)
-        while self.gateway.log.read_text().count("read again") == before:
-            await asyncio.sleep(0.01)
+        await until(lambda: self.gateway.log.read_text().count("read again") > before)
 
     async def get(self, path: str, port: int | None = None) -> httpx.Response:
-        async with httpx.AsyncClient(trust_env=False, verify=False) as client:  # no trust store to load each time
+        async with httpx.AsyncClient(
+            trust_env=False, verify=False
+        ) as client:  # no trust store to load each time
             return await client.get(f"http://127.0.0.1:{port or self.admin}{path}")
 
     async def metric(self, name: str) -> float:
@@ -90,7 +93,7 @@ class Site:
 
     async def until_metric(self, name: str, value: float) -> None:
         async with asyncio.timeout(10):
-            while await self.metric(name) != value:
+            while await self.metric(name) != value:  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.01)
 
     @property
@@ -109,8 +112,17 @@ async def site(run, tmp_path) -> Site:
     site = Site(None, file, port, admin, engine)  # type: ignore[arg-type]
     site.write(awake=True)
     site.gateway = await run(
-        "torpor-gateway", "--static", str(file), "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
-        "--comment-seconds", "0.2", "--drain-delay-seconds", "2",
+        "torpor-gateway",
+        "--static",
+        str(file),
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--admin",
+        f"127.0.0.1:{admin}",
+        "--comment-seconds",
+        "0.2",
+        "--drain-delay-seconds",
+        "2",
     )
     await site.gateway.says("listening on")
     return site
@@ -121,7 +133,9 @@ HELD = 'torpor_gateway_held_requests{name="llm",namespace="static"}'
 
 async def test_the_openai_client_gets_tokens(site):
     async with site.openai as client:
-        answer = await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=4)
+        answer = await client.chat.completions.create(
+            model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=4
+        )
         assert answer.choices[0].message.content
         assert [model.id async for model in client.models.list()] == ["llm"]
         stream = await client.chat.completions.create(
@@ -130,7 +144,10 @@ async def test_the_openai_client_gets_tokens(site):
         assert "".join([part.choices[0].delta.content or "" async for part in stream if part.choices])
         with pytest.raises(openai.NotFoundError):
             await client.chat.completions.create(model="other", messages=[])
-    assert await site.metric('torpor_gateway_requests_total{code="200",name="llm",namespace="static",reason=""}') == 2
+    assert (
+        await site.metric('torpor_gateway_requests_total{code="200",name="llm",namespace="static",reason=""}')
+        == 2
+    )
     assert await site.metric('torpor_gateway_tokens_total{kind="output",name="llm",namespace="static"}') >= 8
 
 
@@ -145,7 +162,9 @@ async def test_the_openai_client_is_held_and_woken(site):
             return "".join([part.choices[0].delta.content or "" async for part in parts if part.choices])
 
         async def unary() -> str:
-            answer = await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}])
+            answer = await client.chat.completions.create(
+                model="llm", messages=[{"role": "user", "content": "hi"}]
+            )
             return answer.choices[0].message.content
 
         held = asyncio.gather(stream(), unary())
@@ -159,8 +178,7 @@ async def test_the_openai_client_hears_of_a_failed_hold(site):
     site.write(awake=False, extra=", coldStart: {holdSeconds: 0.5, unaryHoldSeconds: 0.5}")
     site.gateway.signal(signal.SIGHUP)
     async with site.openai as client:
-        while await site.metric('torpor_gateway_routable_endpoints{name="llm",namespace="static"}'):
-            await asyncio.sleep(0.01)
+        await site.until_metric('torpor_gateway_routable_endpoints{name="llm",namespace="static"}', 0)
         stream = await client.chat.completions.create(model="llm", messages=[], stream=True)
         with pytest.raises(openai.APIError, match="did not wake"):
             [part async for part in stream]
@@ -174,8 +192,16 @@ async def test_the_openai_client_hears_of_a_failed_hold(site):
 async def test_curl_sees_comments_then_tokens(site):
     await site.reload(awake=False)
     curl = await asyncio.create_subprocess_exec(
-        "curl", "--silent", "--no-buffer", "--noproxy", "*", f"http://127.0.0.1:{site.port}/v1/chat/completions",
-        "--header", "Content-Type: application/json", "--data", json.dumps(chat(stream=True, max_tokens=3)),
+        "curl",
+        "--silent",
+        "--no-buffer",
+        "--noproxy",
+        "*",
+        f"http://127.0.0.1:{site.port}/v1/chat/completions",
+        "--header",
+        "Content-Type: application/json",
+        "--data",
+        json.dumps(chat(stream=True, max_tokens=3)),
         stdout=asyncio.subprocess.PIPE,
     )
     assert curl.stdout is not None
@@ -190,7 +216,9 @@ async def test_curl_sees_comments_then_tokens(site):
 async def test_a_bad_file_changes_nothing(site):
     site.file.write_text("fleets: [{name: llm, endpoints: [nowhere]}]")
     site.gateway.signal(signal.SIGHUP)
-    await site.gateway.says(r"the last good one stays: fleets\[0\]\.endpoints\[0\]: 'nowhere': must be HOST:PORT")
+    await site.gateway.says(
+        r"the last good one stays: fleets\[0\]\.endpoints\[0\]: 'nowhere': must be HOST:PORT"
+    )
     async with site.openai as client:
         assert await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}])
 
@@ -236,7 +264,13 @@ async def test_the_grace_limit_answers_what_is_left(site, run, connect):
     port = free_port()
     site.write(awake=False)
     gateway = await run(
-        "torpor-gateway", "--static", str(site.file), "--listen", f"127.0.0.1:{port}", "--grace-seconds", "1",
+        "torpor-gateway",
+        "--static",
+        str(site.file),
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--grace-seconds",
+        "1",
         TORPOR_DRAIN_DELAY_SECONDS="0.1",
     )
     await gateway.says("listening on")
@@ -253,6 +287,8 @@ async def test_the_grace_limit_answers_what_is_left(site, run, connect):
 async def test_it_is_small(site):
     async with site.openai as client:
         for _ in range(20):
-            await client.chat.completions.create(model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=2)
+            await client.chat.completions.create(
+                model="llm", messages=[{"role": "user", "content": "hi"}], max_tokens=2
+            )
     assert await site.metric("process_resident_memory_bytes") < 60 << 20
     assert (await site.get("/healthz")).text == "ok\n"

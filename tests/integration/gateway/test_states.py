@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
+from torpor_gateway.policy import Condition, FleetStatus
 
 from tests.integration.gateway.harness import CHAT, chat, request, until
-from tests.integration.gateway.scripted import DONE, TOKEN, json_answer, stream_answer
-from torpor_gateway.policy import Condition, FleetStatus
+from tests.integration.gateway.scripted import DONE, TOKEN, json_answer
 
 
 async def test_an_awake_fleet_answers(gateway, engines):
@@ -16,7 +16,10 @@ async def test_an_awake_fleet_answers(gateway, engines):
     answer = await gateway.ask(chat())
     assert (answer.status, answer.ended) == (200, True)
     assert b'"ok": true' in answer.body
-    assert engine.calls[0].body == b'{"model": "llm", "stream": false, "messages": [{"role": "user", "content": "hello"}]}'
+    assert (
+        engine.calls[0].body
+        == b'{"model": "llm", "stream": false, "messages": [{"role": "user", "content": "hello"}]}'
+    )
 
 
 async def test_a_stream_passes_unchanged(gateway, engines):
@@ -33,7 +36,10 @@ async def test_an_unknown_model_is_404(gateway, engines):
     answer = await gateway.ask(chat(model="other"))
     assert answer.status == 404
     assert answer.error == {
-        "message": "the model 'other' does not exist", "type": "not_found_error", "param": "model", "code": "model_not_found"
+        "message": "the model 'other' does not exist",
+        "type": "not_found_error",
+        "param": "model",
+        "code": "model_not_found",
     }
 
 
@@ -88,7 +94,10 @@ async def test_a_kept_alive_stream_fails_with_an_event_and_no_done(gateway):
 
 @pytest.mark.parametrize(
     ("path", "opening"),
-    [("/v1/messages", b'event: error\ndata: {"type":"error","error":'), ("/v1/responses", b'event: error\ndata: {"type":"error",')],
+    [
+        ("/v1/messages", b'event: error\ndata: {"type":"error","error":'),
+        ("/v1/responses", b'event: error\ndata: {"type":"error",'),
+    ],
 )
 async def test_error_events_have_the_shape_of_their_path(gateway, path, opening):
     gateway.static(hold_seconds=0.2)
@@ -227,7 +236,11 @@ async def test_models_are_merged_and_one_can_be_asked_for(gateway, engines):
     gateway.managed()
     client = await gateway.client()
     answer = await client.ask(request(b"", path="/v1/models", method="GET"))
-    assert [model["id"] for model in __import__("json").loads(answer.body)["data"]] == ["llm", "ns/llm", "one"]
+    assert [model["id"] for model in __import__("json").loads(answer.body)["data"]] == [
+        "llm",
+        "ns/llm",
+        "one",
+    ]
     single = await client.ask(request(b"", path="/v1/models/ns/llm", method="GET"))
     assert b'"id":"ns/llm"' in single.body
     none = await client.ask(request(b"", path="/v1/models/none", method="GET"))
@@ -256,15 +269,25 @@ async def test_client_retries_are_not_new_work(gateway):
     assert (fleet.arrivals, fleet.retries) == (1, 1)
 
 
-@pytest.mark.parametrize("path", ["/sleep", "/wake_up", "/metrics", "/v1/load_lora_adapter", "/v1/../metrics", "/health", "//v1/models"])
+@pytest.mark.parametrize(
+    "path",
+    ["/sleep", "/wake_up", "/metrics", "/v1/load_lora_adapter", "/v1/../metrics", "/health", "//v1/models"],
+)
 async def test_what_is_not_on_the_list_does_not_exist(gateway, path):
     answer = await gateway.ask({}, path=path)
     assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path", "allow"), [
-    ("OPTIONS", CHAT, "POST"), ("GET", CHAT, "POST"), ("DELETE", CHAT, "POST"), ("TRACE", CHAT, "POST"), ("POST", "/v1/models", "GET"),
-])
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("OPTIONS", CHAT, "POST"),
+        ("GET", CHAT, "POST"),
+        ("DELETE", CHAT, "POST"),
+        ("TRACE", CHAT, "POST"),
+        ("POST", "/v1/models", "GET"),
+    ],
+)
 async def test_a_wrong_method_is_405_with_allow(gateway, method, path, allow):
     answer = await gateway.ask(b"", path=path, method=method)
     assert (answer.status, answer.headers["allow"]) == (405, allow)
@@ -293,7 +316,11 @@ async def test_the_engines_own_errors_pass_with_a_retry_after(gateway, engines):
 
 async def test_an_upstream_error_after_comments_is_an_event(gateway, engines):
     async def bad(call):
-        await call.send(json_answer({"error": {"message": "too long", "type": "BadRequestError", "code": 400}}, status=400))
+        await call.send(
+            json_answer(
+                {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}, status=400
+            )
+        )
 
     gateway.static()
     client = await gateway.client()
@@ -303,4 +330,4 @@ async def test_an_upstream_error_after_comments_is_an_event(gateway, engines):
     rest = await client.closed()
     assert b'data: {"error":{"message":"too long"' in rest
     assert b"[DONE]" not in rest
-    assert stream_answer() and rest.endswith(b"0\r\n\r\n")
+    assert rest.endswith(b"0\r\n\r\n")

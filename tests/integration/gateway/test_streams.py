@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from torpor_gateway.doors import Door
 
 from tests.integration.gateway.harness import Client, chat, request, until
 from tests.integration.gateway.scripted import TOKEN, json_answer
-from torpor_gateway.doors import Door
 
 
 class Operator:
@@ -64,7 +65,13 @@ async def test_the_stream_begins_with_who_it_is(gateway, listen):
     operator = await listen()
     await until(lambda: operator.of("heartbeat"))
     hello, beat = operator.of("hello")[0], operator.of("heartbeat")[0]
-    assert hello == {"v": 1, "type": "hello", "bootId": gateway.demand.boot_id, "gateway": "gw-0", "state": "Serving"}
+    assert hello == {
+        "v": 1,
+        "type": "hello",
+        "bootId": gateway.demand.boot_id,
+        "gateway": "gw-0",
+        "state": "Serving",
+    }
     assert beat == hello | {"type": "heartbeat", "fleets": 0, "synced": True}
     gateway.demand.drain()
     await until(lambda: operator.of("heartbeat")[-1]["state"] == "Draining", seconds=1)
@@ -100,7 +107,7 @@ async def test_many_changes_are_one_line_a_second(gateway, listen, engines):
     await until(lambda: operator.last["inFlight"] == 0 and operator.last["idleSeconds"] > 0, seconds=3)
     times = [at for at, line in operator.lines if line["type"] == "fleet"]
     assert len(times) <= 6
-    assert all(later - earlier > 0.9 for earlier, later in zip(times[1:], times[2:], strict=False))
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(times[1:]))
     assert operator.last["completed"] == operator.last["arrivals"]
     assert operator.last["promptTokens"] == 7 * operator.last["completed"]
 
@@ -142,7 +149,12 @@ async def test_the_token_is_checked(gateway, listen, tmp_path, connect):
         client.leave()
         return answer.status
 
-    for header in ("", "Authorization: Bearer wrong\r\n", "Authorization: Bearer \r\n", "Authorization: Basic right\r\n"):
+    for header in (
+        "",
+        "Authorization: Bearer wrong\r\n",
+        "Authorization: Bearer \r\n",
+        "Authorization: Basic right\r\n",
+    ):
         assert await status(header) == 401
     assert await status("Authorization: Bearer right\r\n") == 200
     file.write_text("new")
@@ -175,7 +187,16 @@ async def test_a_pod_is_routable_when_its_launcher_says_so(gateway, launchers, e
     assert 0 <= pod["ageSeconds"] < 5
 
 
-@pytest.mark.parametrize("wrong", [{"fleetUid": "other"}, {"fleetUid": None}, {"models": ["other"]}, {"models": None}, {"state": "Draining"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fleetUid": "other"},
+        {"fleetUid": None},
+        {"models": ["other"]},
+        {"models": None},
+        {"state": "Draining"},
+    ],
+)
 async def test_a_stranger_at_the_address_gets_nothing(gateway, launchers, engines, wrong):
     engine, launcher = await engines(), await launchers()
     launcher.ready(**wrong)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from torpor.dispatch import PodLoad, WaitingLine, least_loaded
 
 
@@ -119,7 +118,9 @@ def test_who_cannot_be_served_is_passed_over():
     assert len(line) == 1
 
 
-@given(st.lists(st.tuples(st.sampled_from(["join", "leave", "take", "return"]), st.integers(0, 30)), max_size=80))
+@given(
+    st.lists(st.tuples(st.sampled_from(["join", "leave", "take", "return"]), st.integers(0, 30)), max_size=80)
+)
 def test_the_line_is_always_in_order_and_its_bytes_add_up(actions):
     line: WaitingLine[int] = WaitingLine()
     waiting: dict[int, int] = {}

@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from torpor_gateway.answers import Refusal
 from torpor_gateway.peek import peek
 from torpor_gateway.surface import Body
@@ -35,7 +34,9 @@ def test_json(body, found):
     assert look(body) == found
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"1", b'{"model":1}', b'{"a":NaN}', b"[" * 200_000, b"\xff\xfe{\x00}\x00"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1]", b"1", b'{"model":1}', b'{"a":NaN}', b"[" * 200_000, b"\xff\xfe{\x00}\x00"]
+)
 def test_what_is_no_object_is_400(body):
     with pytest.raises(Refusal) as refused:
         look(body)
@@ -48,19 +49,29 @@ def test_compressed_bodies_are_415():
     assert refused.value.status == 415
 
 
-@given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.booleans(), st.lists(st.text()))), st.text(), st.booleans())
+@given(
+    st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.booleans(), st.lists(st.text()))),
+    st.text(),
+    st.booleans(),
+)
 def test_any_object_is_read_like_the_standard_library_reads_it(value, model, stream):
     body = json.dumps(value | {"model": model, "stream": stream}).encode()
     assert look(body) == (model, stream)
 
 
 def form(*parts: tuple[bytes, bytes]) -> bytes:
-    return b"".join(b"--a b\r\n" + head + b"\r\n\r\n" + value + b"\r\n" for head, value in parts) + b"--a b--\r\n"
+    return (
+        b"".join(b"--a b\r\n" + head + b"\r\n\r\n" + value + b"\r\n" for head, value in parts)
+        + b"--a b--\r\n"
+    )
 
 
 def test_a_form_names_its_model_beside_a_file_that_lies():
     body = form(
-        (b'Content-Disposition: form-data; name="file"; filename="model"', b'\r\n\r\nname="model"\r\n\r\nwrong'),
+        (
+            b'Content-Disposition: form-data; name="file"; filename="model"',
+            b'\r\n\r\nname="model"\r\n\r\nwrong',
+        ),
         (b'content-disposition: form-data; name="model"', b"whisper"),
         (b"Content-Disposition: form-data; name=stream", b"true"),
     )

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from torpor_gateway.answers import Refusal
 from torpor_gateway.chunks import ChunkedDecoder
 from torpor_gateway.request import RequestReader
@@ -25,7 +24,17 @@ def read(pieces: list[bytes]) -> list[object]:
                 if not reader.complete:
                     break
                 head = reader.head
-                found.append((head.method, head.path, head.target, head.host, head.forward, head.keep_alive, reader.body))
+                found.append(
+                    (
+                        head.method,
+                        head.path,
+                        head.target,
+                        head.host,
+                        head.forward,
+                        head.keep_alive,
+                        reader.body,
+                    )
+                )
                 reader.next()
                 reader.feed(b"")
     except Refusal as refusal:
@@ -108,7 +117,8 @@ def test_a_line_of_exactly_the_limit_is_read_wherever_it_is_cut():
 def test_private_and_hop_by_hop_headers_are_not_forwarded():
     reader = RequestReader(Settings())
     reader.feed(
-        POST + b"Authorization: Bearer x\r\nX-API-Key: y\r\nConnection: Keep-Alive, X-Once\r\nX-Once: 1\r\nKept: 2\r\n"
+        POST
+        + b"Authorization: Bearer x\r\nX-API-Key: y\r\nConnection: Keep-Alive, X-Once\r\nX-Once: 1\r\nKept: 2\r\n"
         b"Accept-Encoding: gzip\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\nContent-Length: 0\r\n\r\n"
     )
     assert reader.head is not None

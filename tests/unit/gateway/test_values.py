@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from torpor.api.names import FleetKey
 from torpor_gateway.answers import Refusal, body, error_of, event
 from torpor_gateway.policy import Condition, Policy, from_object
@@ -14,14 +13,23 @@ from torpor_gateway.tokens import Calibration, Ratios, usage
 
 
 def test_flags_beat_the_environment_and_empty_is_the_default():
-    settings = Settings.load({"TORPOR_MAX_HEADERS": "50", "TORPOR_IDLE_SECONDS": "", "TORPOR_POD_NAME": "gw"}, {"max_headers": "60"})
+    settings = Settings.load(
+        {"TORPOR_MAX_HEADERS": "50", "TORPOR_IDLE_SECONDS": "", "TORPOR_POD_NAME": "gw"},
+        {"max_headers": "60"},
+    )
     assert (settings.max_headers, settings.idle_seconds, settings.pod_name) == (60, 75.0, "gw")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
-    [("max_headers", "x", "must be a whole number"), ("max_headers", "1.5", "must be a whole number"), ("max_headers", "1", "at least 8"),
-     ("idle_seconds", "nan", "at least"), ("idle_seconds", "inf", "finite"), ("grace_seconds", "-1", "at least 1")],
+    [
+        ("max_headers", "x", "must be a whole number"),
+        ("max_headers", "1.5", "must be a whole number"),
+        ("max_headers", "1", "at least 8"),
+        ("idle_seconds", "nan", "at least"),
+        ("idle_seconds", "inf", "finite"),
+        ("grace_seconds", "-1", "at least 1"),
+    ],
 )
 def test_a_wrong_setting_names_itself(name, value, rule):
     with pytest.raises(SettingsError, match=rule) as wrong:
@@ -29,7 +37,9 @@ def test_a_wrong_setting_names_itself(name, value, rule):
     assert str(wrong.value).startswith("--" + name.replace("_", "-"))
 
 
-@pytest.mark.parametrize(("text", "found"), [("a:1", ("a", 1)), (":80", ("0.0.0.0", 80)), ("[::1]:2", ("::1", 2))])
+@pytest.mark.parametrize(
+    ("text", "found"), [("a:1", ("a", 1)), (":80", ("0.0.0.0", 80)), ("[::1]:2", ("::1", 2))]
+)
 def test_addresses(text, found):
     assert address("listen", text) == found
 
@@ -41,28 +51,60 @@ def test_wrong_addresses(text):
 
 
 def test_an_object_becomes_a_spec():
-    spec = from_object({
-        "metadata": {"namespace": "ns", "name": "llm", "uid": "u", "creationTimestamp": "2026-11-21T00:00:00Z"},
-        "spec": {
-            "model": {"name": "smol"}, "engine": {"startupSeconds": 100},
-            "scaling": {"replicas": 0, "signals": {"queueDepth": {"target": 9}}},
-            "traffic": {"maxQueueSeconds": 5, "coldStart": {"response": "Hold", "holdSeconds": 7, "maxHeldMebibytes": 3}},
-        },
-        "status": {
-            "desiredReplicas": 2, "coldStart": {"p95Seconds": "41.50", "lastSeconds": "30", "nextAttemptTime": "1970-01-01T00:01:00Z"},
-            "conditions": [{"type": "Ready", "status": "False", "reason": "WakeFailed", "message": "m"}],
-        },
-    })
-    assert (spec.key, spec.models, spec.externally_at_zero) == (FleetKey("ns", "llm"), ("smol", "ns/smol"), True)
-    assert (spec.policy.hold_seconds, spec.policy.max_held_bytes, spec.policy.queue_depth_target) == (7, 3 << 20, 9)
+    spec = from_object(
+        {
+            "metadata": {
+                "namespace": "ns",
+                "name": "llm",
+                "uid": "u",
+                "creationTimestamp": "2026-11-21T00:00:00Z",
+            },
+            "spec": {
+                "model": {"name": "smol"},
+                "engine": {"startupSeconds": 100},
+                "scaling": {"replicas": 0, "signals": {"queueDepth": {"target": 9}}},
+                "traffic": {
+                    "maxQueueSeconds": 5,
+                    "coldStart": {"response": "Hold", "holdSeconds": 7, "maxHeldMebibytes": 3},
+                },
+            },
+            "status": {
+                "desiredReplicas": 2,
+                "coldStart": {
+                    "p95Seconds": "41.50",
+                    "lastSeconds": "30",
+                    "nextAttemptTime": "1970-01-01T00:01:00Z",
+                },
+                "conditions": [{"type": "Ready", "status": "False", "reason": "WakeFailed", "message": "m"}],
+            },
+        }
+    )
+    assert (spec.key, spec.models, spec.externally_at_zero) == (
+        FleetKey("ns", "llm"),
+        ("smol", "ns/smol"),
+        True,
+    )
+    assert (spec.policy.hold_seconds, spec.policy.max_held_bytes, spec.policy.queue_depth_target) == (
+        7,
+        3 << 20,
+        9,
+    )
     assert (spec.policy.unary_hold_seconds, spec.policy.startup_seconds) == (300, 100)
     assert (spec.status.cold_start_seconds, spec.status.next_attempt) == (41.5, 60.0)
     assert spec.status.failure() == Condition("False", "WakeFailed", "m")
 
 
-@pytest.mark.parametrize("junk", [None, [], "x", 5, {"coldStart": "x"}, {"coldStart": {"holdSeconds": "x", "response": 5}}])
+@pytest.mark.parametrize(
+    "junk", [None, [], "x", 5, {"coldStart": "x"}, {"coldStart": {"holdSeconds": "x", "response": 5}}]
+)
 def test_what_cannot_be_read_is_the_default(junk):
-    spec = from_object({"metadata": {"namespace": "n", "name": "a"}, "spec": {"traffic": junk, "scaling": junk, "model": junk}, "status": junk})
+    spec = from_object(
+        {
+            "metadata": {"namespace": "n", "name": "a"},
+            "spec": {"traffic": junk, "scaling": junk, "model": junk},
+            "status": junk,
+        }
+    )
     assert spec.policy == Policy()
     assert spec.models == ("a", "n/a")
 
@@ -74,7 +116,11 @@ def test_what_cannot_be_read_is_the_default(junk):
         (b'{"usage":{"prompt_tokens":3}}', (3, 0)),
         (b'{"usage":{"input_tokens":3,"output_tokens":4}}', (3, 4)),
         (b'{"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":4}}}', (3, 4)),
-        (b'{"usage":null}', None), (b'{"usage":{"prompt_tokens":-1}}', None), (b"[]", None), (b"x", None), (b'{"usage":{"prompt_tokens":"3"}}', None),
+        (b'{"usage":null}', None),
+        (b'{"usage":{"prompt_tokens":-1}}', None),
+        (b"[]", None),
+        (b"x", None),
+        (b'{"usage":{"prompt_tokens":"3"}}', None),
     ],
 )
 def test_usage(content, found):
@@ -134,7 +180,10 @@ def test_a_sketch_counts_everything_once(values):
 
 def test_errors_have_the_shape_of_their_path():
     refusal = Refusal(503, "Waking", "text")
-    assert body(refusal, Shape.OPENAI) == b'{"error":{"message":"text","type":"service_unavailable_error","param":null,"code":"Waking"}}'
+    assert (
+        body(refusal, Shape.OPENAI)
+        == b'{"error":{"message":"text","type":"service_unavailable_error","param":null,"code":"Waking"}}'
+    )
     assert body(refusal, Shape.ANTHROPIC).startswith(b'{"type":"error","error":{"message":"text"')
     assert event(refusal.error, Shape.OPENAI).startswith(b'data: {"error":{"message":"text"')
     for shape in Shape:
@@ -142,7 +191,10 @@ def test_errors_have_the_shape_of_their_path():
         assert b"\n" not in event({"message": "two\nlines"}, shape)[:-2].split(b"data: ")[1]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":"m"}}', b'{"message":"m"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":"m"}}', b'{"message":"m"}', b"\xff"],
+)
 def test_any_error_answer_becomes_an_error_object(content):
     assert isinstance(error_of(content, 500)["message"], str)
 

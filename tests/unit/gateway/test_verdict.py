@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from torpor.api.names import FleetKey
 from torpor_gateway.answers import Refusal, retry_headers
 from torpor_gateway.policy import Condition, FleetSpec, FleetStatus, Policy
@@ -13,11 +12,16 @@ NOW = 1_000_000.0
 KEY = FleetKey("ns", "llm")
 
 
-def fleet(policy: Policy = Policy(), status: FleetStatus = FleetStatus(), replicas: int | None = None) -> FleetSpec:
+def fleet(
+    policy: Policy | None = None, status: FleetStatus | None = None, replicas: int | None = None
+) -> FleetSpec:
+    policy, status = policy or Policy(), status or FleetStatus()
     return FleetSpec(KEY, "uid", ("llm",), policy, status, external_replicas=replicas)
 
 
-def ask(spec: FleetSpec, situation: Situation, *, stream: bool = False, size: int = 100, jitter: float = 0.0) -> Wait | Refusal:
+def ask(
+    spec: FleetSpec, situation: Situation, *, stream: bool = False, size: int = 100, jitter: float = 0.0
+) -> Wait | Refusal:
     return judge(spec, situation, stream=stream, size=size, unix_time=NOW, jitter=jitter)
 
 
@@ -50,7 +54,13 @@ def test_who_waits_and_how_long(situation, stream, response, expected):
         (fleet(replicas=0), COLD, 503, "ScaledToZeroExternally", 60),
         (fleet(status=FleetStatus(FAILED, next_attempt=NOW + 20)), COLD, 503, "WakeFailed", 20),
         (fleet(status=FleetStatus(FAILED)), COLD, 503, "WakeFailed", 60),
-        (fleet(status=FleetStatus({"Ready": Condition("False", "SpecInvalid", "x")})), COLD, 503, "SpecInvalid", 60),
+        (
+            fleet(status=FleetStatus({"Ready": Condition("False", "SpecInvalid", "x")})),
+            COLD,
+            503,
+            "SpecInvalid",
+            60,
+        ),
         (fleet(Policy(max_held_requests=0), FleetStatus(cold_start_seconds=45)), COLD, 503, "Waking", 45),
         (fleet(Policy(max_held_bytes=99)), COLD, 503, "Waking", 60),
         (fleet(Policy(max_held_requests=0)), BUSY, 429, "QueueFull", 10),
@@ -85,20 +95,35 @@ def test_a_wake_under_way_is_nearly_over():
 
 def test_too_late_says_why():
     assert too_late(fleet(), BUSY, waited=60, unix_time=NOW, jitter=0).status == 429
-    failed = too_late(fleet(status=FleetStatus(FAILED, next_attempt=NOW + 9)), COLD, waited=9, unix_time=NOW, jitter=0)
+    failed = too_late(
+        fleet(status=FleetStatus(FAILED, next_attempt=NOW + 9)), COLD, waited=9, unix_time=NOW, jitter=0
+    )
     assert (failed.status, failed.code, failed.retry_after) == (503, "WakeFailed", 9)
     assert "ImagePullFailed: gone" in failed.message
     assert too_late(fleet(), COLD, waited=9, unix_time=NOW, jitter=0).code == "Waking"
 
 
 @given(
-    st.builds(Situation, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2000), st.integers(0, 1 << 30), st.none() | st.floats(0, 1e5)),
-    st.builds(FleetStatus, st.just({}), st.none(), st.none() | st.floats(0, 1e4), st.none() | st.floats(0, 2e6)),
+    st.builds(
+        Situation,
+        st.integers(0, 3),
+        st.integers(0, 3),
+        st.integers(0, 2000),
+        st.integers(0, 1 << 30),
+        st.none() | st.floats(0, 1e5),
+    ),
+    st.builds(
+        FleetStatus, st.just({}), st.none(), st.none() | st.floats(0, 1e4), st.none() | st.floats(0, 2e6)
+    ),
     st.sampled_from(["Hold", "KeepAlive", "Reject"]),
-    st.booleans(), st.floats(0, 1), st.integers(0, 1 << 29),
+    st.booleans(),
+    st.floats(0, 1),
+    st.integers(0, 1 << 29),
 )
-def test_every_refusal_has_a_retry_after(situation, status, response, stream, jitter, size):
-    verdict = ask(fleet(Policy(response=response), status), situation, stream=stream, jitter=jitter, size=size)
+def test_every_refusal_has_a_retry_after(situation, status, response, stream, jitter, size):  # noqa: PLR0917
+    verdict = ask(
+        fleet(Policy(response=response), status), situation, stream=stream, jitter=jitter, size=size
+    )
     if isinstance(verdict, Refusal):
         assert verdict.status in (429, 503)
         assert verdict.retry_after is not None
@@ -111,7 +136,9 @@ def test_every_refusal_has_a_retry_after(situation, status, response, stream, ji
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, b""), (0.2, b"Retry-After: 1\r\n"), (59.5, b"Retry-After: 60\r\n"),
+        (None, b""),
+        (0.2, b"Retry-After: 1\r\n"),
+        (59.5, b"Retry-After: 60\r\n"),
         (60.1, b"Retry-After: 61\r\nx-should-retry: false\r\n"),
     ],
 )
