@@ -59,25 +59,30 @@ def test_an_answer_ends_with_a_sentence_and_a_token_without_text() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0.0"), (1, "1.0"), (0.25, "0.25"), (1e6, "1e+06"), (123456789.5, "1.234567895e+08"), (math.inf, "+Inf"),
-     (math.nan, "NaN"), (1e21, "1e+21")],
-)  # fmt: skip
+    [
+        (0, "0.0"),
+        (1, "1.0"),
+        (0.25, "0.25"),
+        (1e6, "1e+06"),
+        (123456789.5, "1.234567895e+08"),
+        (math.inf, "+Inf"),
+        (math.nan, "NaN"),
+        (1e21, "1e+21"),
+    ],
+)
 def test_numbers_look_like_prometheus_clients(value: float, text: str) -> None:
     from prometheus_client.utils import floatToGoString
 
-    assert number(value) == floatToGoString(value) == text
+    assert number(value) == floatToGoString(value) == text  # type: ignore[no-untyped-call]
 
 
 def test_the_exposition_is_the_one_of_prometheus_client() -> None:
     import prometheus_client as real
 
-    registry = real.CollectorRegistry()
-    names = ["model_name", "engine"]
+    registry, names, bounds = real.CollectorRegistry(), ["model_name", "engine"], (0.5, 1, 10)
     gauge = real.Gauge("a:g", "Help.", names, registry=registry).labels('m"\n', "0")
     counter = real.Counter("a:c", "Help.", names, registry=registry).labels('m"\n', "0")
-    histogram = real.Histogram("a:h", "Help.", names, registry=registry, buckets=(0.5, 1, 10)).labels(
-        'm"\n', "0"
-    )
+    histogram = real.Histogram("a:h", "Help.", names, registry=registry, buckets=bounds).labels('m"\n', "0")
     labels = {"model_name": 'm"\n', "engine": "0"}
     ours = (Gauge(labels), Counter(labels, 5.0), Histogram(labels, bounds, 5.0))
     gauge.set(3)
@@ -87,13 +92,15 @@ def test_the_exposition_is_the_one_of_prometheus_client() -> None:
         ours[1].inc(value)
         histogram.observe(value)
         ours[2].observe(value)
-    text = "".join(
-        Family(f"a:{name}", "Help.", [one]).render() for name, one in zip("gch", ours, strict=True)
+    families = (
+        Family("a:g", "Help.", [ours[0]]),
+        Family("a:c", "Help.", [ours[1]]),
+        Family("a:h", "Help.", [ours[2]]),
     )
+    text = "".join(family.render() for family in families)
 
     def lines(source: str) -> list[str]:
-        return sorted(
-            line for line in source.splitlines() if not line.startswith(("a:c_created", "a:h_created"))
-        )
+        dated = ("a:c_created", "a:h_created")
+        return sorted(line for line in source.splitlines() if not line.startswith(dated))
 
     assert lines(text) == lines(real.generate_latest(registry).decode())
