@@ -178,9 +178,9 @@ def memory(world: World) -> dict[str, float | None]:
 
 def measure(count: int, wakes: int) -> dict[str, Any]:
     """Run everything; the result is what --json prints."""
-    prepared = machine.prepare(say=sys.stderr)
-    install.install(prepared.cluster, prepared.helm)
-    world = World(prepared.cluster, prepared.helm, install.gateway_address(prepared.cluster), folder())
+    prepared = machine.prepare(images=("operator", "gateway", "engine"), say=sys.stderr)
+    install.install(prepared)
+    world = World(prepared, install.gateway_address(prepared.cluster), folder())
     try:
         weights = memory(world)
         writes = scale_writes(world, count)

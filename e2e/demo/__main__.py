@@ -40,7 +40,7 @@ def main() -> int:
         with tell.chapter(
             "helm install", "One chart: the operator, the gateway in front of the fleets, the API."
         ):
-            install.install(prepared.cluster, prepared.helm)
+            install.install(prepared)
         Story(tell, prepared.cluster, install.gateway_address(prepared.cluster)).run()
         tell.table()
         print("\nThe fleet sleeps; nothing of it runs until the next request.")

@@ -85,9 +85,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Cluster, images, install; then every early story of the selected scenarios begins."""
     options = request.config.option
     prepared = machine.prepare(options.kubeconfig, options.context)
-    install.install(prepared.cluster, prepared.helm)
+    install.install(prepared)
     gateway = install.gateway_address(prepared.cluster)
-    made = World(prepared.cluster, prepared.helm, gateway, artifacts.folder())
+    made = World(prepared, gateway, artifacts.folder())
     for item in request.session.items:
         module: Any = getattr(item, "module", None)
         if hasattr(module, "head_start"):
@@ -95,7 +95,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     yield made
     made.close()
     if not options.keep_install:
-        install.uninstall(prepared.cluster, prepared.helm)
+        install.uninstall(prepared)
 
 
 @pytest.fixture

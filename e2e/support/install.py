@@ -11,8 +11,10 @@ import json
 import subprocess
 from pathlib import Path
 
+from e2e.support.fleets import merge
 from e2e.support.http1 import Address
 from e2e.support.kube import ApiError, Cluster, Object
+from e2e.support.machine import Machine
 from e2e.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,7 @@ RELEASE = "torpor"
 GATEWAY = "torpor-gateway"
 OPERATOR = "torpor-operator"
 TAG = "dev"
+BUILD = "e2e.torpor.dev/build"
 
 VALUES: Object = {
     "operator": {"image": {"registry": "localhost", "repository": "torpor-operator", "tag": TAG}},
@@ -33,11 +36,19 @@ VALUES: Object = {
 }
 
 
-def helm(cluster: Cluster, helm_path: str, *args: str, stdin: str = "", timeout: float = 300) -> str:
+def helm(machine: Machine, *args: str, stdin: str = "", timeout: float = 300) -> str:
     """Run helm on this cluster and return what it printed; raises CalledProcessError with its stderr as a
     note.
     """
-    command = [helm_path, "--kubeconfig", str(cluster.kubeconfig), "--kube-context", cluster.context, *args]
+    cluster = machine.cluster
+    command = [
+        machine.helm,
+        "--kubeconfig",
+        str(cluster.kubeconfig),
+        "--kube-context",
+        cluster.context,
+        *args,
+    ]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         error = subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
@@ -46,31 +57,23 @@ def helm(cluster: Cluster, helm_path: str, *args: str, stdin: str = "", timeout:
     return done.stdout
 
 
-def install(cluster: Cluster, helm_path: str, values: Object | None = None) -> str:
+def install(machine: Machine, values: Object | None = None) -> str:
     """`helm upgrade --install` with the images built here; returns what helm printed.
 
-    Waits until every pod is ready. `values` stand in for VALUES.
+    Waits until every pod is ready. `values` are merged over VALUES. The images' tag never changes, so what they were
+    built from is put on the pods: a new build replaces them, an old one leaves them alone.
     """
+    built = {
+        part: {"podAnnotations": {BUILD: hash_}} for part, hash_ in machine.builds.items() if part != "engine"
+    }
     where = ("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m", "--values", "-")
-    told = json.dumps(values or VALUES)  # JSON is YAML
-    return helm(cluster, helm_path, "upgrade", "--install", RELEASE, str(CHART), *where, stdin=told)
+    told = json.dumps(merge(merge(VALUES, built), values or {}))  # JSON is YAML
+    return helm(machine, "upgrade", "--install", RELEASE, str(CHART), *where, stdin=told)
 
 
-def uninstall(cluster: Cluster, helm_path: str) -> None:
+def uninstall(machine: Machine) -> None:
     """`helm uninstall` and the release's pods gone; a release that is not there is what was wanted."""
-    helm(cluster, helm_path, "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
-
-
-def refresh(cluster: Cluster) -> None:
-    """Replace pods that run an older build of an image whose tag did not change; no effect right after an
-    install.
-    """
-    for name in (OPERATOR, GATEWAY):
-        cluster.kubectl("rollout", "restart", "deployment", name, "-n", NAMESPACE)
-    for name in (OPERATOR, GATEWAY):
-        cluster.kubectl(
-            "rollout", "status", "deployment", name, "-n", NAMESPACE, "--timeout=120s", timeout=130
-        )
+    helm(machine, "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
 
 
 def gateway_address(cluster: Cluster) -> Address:

@@ -1,4 +1,4 @@
-"""The cluster that scenarios, demonstration and benches run on: the local one unless another of ours is named.
+"""The cluster of scenarios, demonstration and benches: the local one unless another of ours is named.
 
 Everything goes through the commands a developer types (`python -m e2e.cluster ...`), so that there is one
 way to bring a cluster up. Images are built while the cluster starts and are loaded when both are there;
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from e2e.cluster import paths
+from e2e.cluster.images import DOCKERFILES, input_hash
 from e2e.support.kube import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,9 @@ class Machine:
 
     cluster: Cluster
     helm: str
+    builds: dict[
+        str, str
+    ]  # image to a hash of what it was built from; empty where the images are the caller's
 
 
 def prepare(
@@ -38,16 +42,18 @@ def prepare(
 ) -> Machine:
     """The named cluster, or the local one with `images` built from this checkout; progress goes to `say`.
 
-    Raises CalledProcessError where a step fails (it has said why), ForeignContextError for a cluster not ours.
+    Raises CalledProcessError where a step fails (it said why), ForeignContextError for a cluster not ours.
     """
+    builds: dict[str, str] = {}
     if kubeconfig is None:
         with subprocess.Popen(_command("image", *images), cwd=ROOT, stdout=say or sys.stdout) as building:
             _run("up", say=say)
         if building.returncode:
             raise subprocess.CalledProcessError(building.returncode, building.args)
         _run("image", *images, "--load", say=say)
+        builds = {name: input_hash(name) for name in images if name in DOCKERFILES}
     cluster = Cluster(Path(kubeconfig or paths.KUBECONFIG), context or paths.NAME, _program("kubectl"))
-    return Machine(cluster, _program("helm"))
+    return Machine(cluster, _program("helm"), builds)
 
 
 def down() -> None:

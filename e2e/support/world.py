@@ -24,6 +24,7 @@ from e2e.support import artifacts, install
 from e2e.support.fleets import Fleet, fleet
 from e2e.support.http1 import Address
 from e2e.support.kube import ApiError, Cluster
+from e2e.support.machine import Machine
 
 PREFIX = "torpor-e2e-"
 LABEL = "torpor-e2e"
@@ -31,16 +32,19 @@ LABEL = "torpor-e2e"
 
 @dataclass
 class World:
-    """One session: the cluster, helm's path, the gateway's address, and where failures are written."""
+    """One session: the machine, the gateway's address, and where failures are written."""
 
-    cluster: Cluster
-    helm_path: str
+    machine: Machine
     gateway: Address
     artifacts: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _stories: dict[str, Future[Any]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "story"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.machine.cluster
 
     # --- namespaces -------------------------------------------------------------------------------
 

@@ -36,8 +36,7 @@ def leftovers(world) -> list[str]:
 @pytest.mark.timeout(300)
 def test_helm_test_gets_a_token_from_a_simulated_fleet(world):
     told = install.helm(
-        world.cluster,
-        world.helm_path,
+        world.machine,
         "test",
         install.RELEASE,
         "-n",
@@ -54,7 +53,7 @@ def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_
     fleet = make("survivor", scaling={"minReplicas": 1})
     fleet.wait_replicas(1)
     before = [pod["metadata"]["uid"] for pod in fleet.pods()]
-    install.uninstall(world.cluster, world.helm_path)
+    install.uninstall(world.machine)
     until(
         "nothing of the release is left",
         lambda: not leftovers(world) or (f"{leftovers(world)}" and False),
@@ -76,7 +75,7 @@ def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_
 
     until("a namespace with a fleet goes although nobody serves it", gone, seconds=60)
 
-    install.install(world.cluster, world.helm_path)
+    install.install(world.machine)
     gateway = install.gateway_address(world.cluster)
     fleet.wait("Ready", reason="Serving", seconds=60)
     assert chat_now(gateway, fleet.model).kind == "answered"
@@ -85,7 +84,5 @@ def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_
 
 def test_the_chart_refuses_a_value_it_does_not_know(world):
     with pytest.raises(subprocess.CalledProcessError) as refusal:
-        install.helm(
-            world.cluster, world.helm_path, "template", str(install.CHART), "--set", "operater.replicaCount=3"
-        )
+        install.helm(world.machine, "template", str(install.CHART), "--set", "operater.replicaCount=3")
     assert "operater" in refusal.value.stderr
