@@ -87,8 +87,8 @@ class Operator:
                 if work in done and (error := work.exception()):
                     log.error("ending: %s", error)
                 await self.controller.stop()
+                await _end([work, stopping, *tasks])  # before the release: a renewal on its way would undo it
                 await self.election.release()
-                await _end([work, stopping, *tasks])
         finally:
             await admin.stop()
             await self.kube.close()
@@ -108,8 +108,9 @@ class Operator:
             streaming=await _minor_version(self.kube) >= WATCH_LIST_SINCE,
         )
         tasks += [*watches, asyncio.create_task(self.feed.keep_listing(self.kube), name="lists")]
+        tasks.append(asyncio.create_task(self._lead(), name="leadership"))
         self.ready = True
-        await _first_of([asyncio.create_task(self._lead(), name="leadership"), *tasks])
+        await _first_of(tasks)
 
     async def _lead(self) -> None:
         await self.election.acquire()

@@ -21,6 +21,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config.incluster_config import load_incluster_config
 from kubernetes.aio.config.kube_config import load_kube_config
 
+from torpor import metrics
 from torpor.api import constants
 from torpor.cluster.resources import EVENTS, Object, Resource, resource_of
 
@@ -77,7 +78,6 @@ class Kube:
     def __init__(self, configuration: Configuration, may_write: Callable[[], bool] = lambda: True) -> None:
         self._client = ApiClient(configuration=configuration)
         self.may_write = may_write
-        self.writes = 0
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> "Kube":
@@ -171,7 +171,7 @@ class Kube:
 
         A `metadata.resourceVersion` in the manifest makes it conditional: 409 if the object changed since.
         """
-        self._guard()
+        self._guard(f"{manifest['kind']}/{subresource}" if subresource else manifest["kind"])
         metadata = manifest["metadata"]
         return await self.request(
             "PATCH",
@@ -185,7 +185,7 @@ class Kube:
         self, resource: Resource, namespace: str, name: str, patch: Object, *, subresource: str | None = None
     ) -> Object:
         """JSON merge patch, as field manager `torpor`."""
-        self._guard()
+        self._guard(resource.kind)
         return await self.request(
             "PATCH",
             resource.path(namespace, name, subresource),
@@ -196,7 +196,7 @@ class Kube:
 
     async def write_event(self, event: Object, *, exists: bool) -> Object:
         """Create an Event, or update the count of one that exists."""
-        self._guard()
+        self._guard(EVENTS.kind)
         metadata = event["metadata"]
         if exists:
             return await self.request(
@@ -207,10 +207,10 @@ class Kube:
             )
         return await self.request("POST", EVENTS.path(metadata["namespace"]), body=event)
 
-    def _guard(self) -> None:
+    def _guard(self, kind: str) -> None:
         if not self.may_write():
             raise NotLeadingError("this process does not hold the lease")
-        self.writes += 1
+        metrics.WRITES.labels(kind).inc()
 
 
 def _parse(text: bytes) -> Object:

@@ -118,7 +118,8 @@ class Reconciler:
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
         decision, memory, change, todo = self._decide(world, memo)
         outcome = Outcome() if taken else await self._parts.executor.run(world, todo)
-        memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
+        if not outcome.refused:
+            memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
         memo.left_behind.update(outcome.left_behind)
         memo.cold = memo.cold.seen(world)
         if decision is not None and not taken and not outcome.taken and not outcome.refused:
@@ -140,9 +141,8 @@ class Reconciler:
             return decision, memory, Rollout(), plan_scale(world, decision.replicas)
         change = rollout(world, service, revision_of(service))
         observation = observe(world, rollout=change.running and not change.stalled)
-        decision, memo.memory = decide(
-            observation, policy(world, service, memo.cold), memo.memory, world.clock
-        )
+        rules = policy(world, service, memo.cold)
+        decision, memory = decide(observation, rules, memo.memory, world.clock)
         manifests = children(
             service, self._parts.build, decision.replicas, world.deployment, in_place=change.in_place
         )

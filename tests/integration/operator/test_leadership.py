@@ -1,0 +1,72 @@
+"""Two operators, one writer: whoever dies or freezes, a demand is answered, and nobody writes without the
+lease.
+"""
+
+import signal
+
+from torpor.api import constants as c
+
+from tests.integration.kube import until
+
+
+def lease(cluster):
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.namespace}/leases/torpor-operator"
+    return cluster.get(path)["spec"]
+
+
+def test_a_standby_takes_over_from_a_leader_that_was_killed(cluster):
+    standby = cluster.start("operator-b")
+    standby.wait_ready()
+    assert not standby.get("/readyz").json()["leading"]
+    cluster.create()
+    fleet = cluster.settled()
+    cluster.operator.kill()
+    cluster.gateway.hold(fleet, 1)  # nobody leads: the request waits at the gateway
+    cluster.wait_replicas(1, seconds=30)
+    assert lease(cluster)["holderIdentity"] == "operator-b"
+
+
+def test_a_leader_that_is_told_to_stop_gives_the_lease_back(cluster):
+    standby = cluster.start("operator-b")
+    standby.wait_ready()
+    assert cluster.operator.stop() == 0
+    until(lambda: lease(cluster)["holderIdentity"] == "operator-b", "the standby leads", seconds=5)
+
+
+def test_a_leader_that_was_frozen_does_not_write_and_ends(cluster):
+    cluster.create()
+    fleet = cluster.settled()
+    standby = cluster.start("operator-b")
+    standby.wait_ready()
+    cluster.operator.process.send_signal(signal.SIGSTOP)
+    cluster.gateway.hold(fleet, 1)
+    cluster.wait_replicas(1, seconds=30)
+    cluster.patch(cluster.fleet_path() + "/scale", {"spec": {"replicas": 3}})
+    cluster.wait_replicas(3)
+    cluster.operator.process.send_signal(signal.SIGCONT)
+    assert cluster.operator.process.wait(30) == 1
+    assert cluster.replicas() == 3
+    assert lease(cluster)["holderIdentity"] == "operator-b"
+
+
+def test_a_new_leader_does_not_shrink_what_it_did_not_watch(cluster):
+    cluster.create(minReplicas=0, idleSeconds=3)
+    fleet = cluster.settled()
+    cluster.gateway.hold(fleet, 9)
+    cluster.wait_replicas(3)
+    cluster.operator.kill()
+    cluster.gateway.hold(fleet, 0)
+    successor = cluster.start("operator-b")
+    successor.wait_leading()
+    until(lambda: successor.metric("torpor_operator_look_seconds_count") >= 1, "the successor looked")
+    assert cluster.replicas() == 3
+    assert cluster.condition(c.SPEC_VALID) == ("True", c.VALID)
+
+
+def test_the_admin_port_tells_how_the_process_fares(cluster):
+    health = cluster.operator.get("/healthz").json()
+    assert health["ok"]
+    assert health["staleWatches"] == []
+    assert health["gateways"] == {"gateway-a": "live"}
+    assert cluster.operator.metric("torpor_operator_leader") == 1
+    assert cluster.operator.get("/nothing").status_code == 404

@@ -1,0 +1,164 @@
+"""Looks in a row at one fleet, with a server that answers as told."""
+
+import copy
+
+import pytest
+from torpor import metrics
+from torpor.api.routes import BareNames
+from torpor.cluster.client import ApiError
+from torpor.cluster.resources import DEPLOYMENTS, FLEETS, resource_of
+from torpor.control.executor import Executor
+from torpor.control.naming import Naming
+from torpor.control.reconciler import Parts, Reconciler, RefusedError
+from torpor.control.store import Store
+
+from tests.unit.control.worlds import BUILD, KEY, UID, demand, fleet
+
+
+class Server:
+    """Keeps what is applied and numbers it; `fail` maps a kind to the error its next apply gets."""
+
+    def __init__(self, raw):
+        self.raw, self.applied, self.fail, self.version = raw, [], {}, 100
+
+    async def get(self, resource, namespace, name):
+        return None
+
+    async def apply(self, manifest, *, subresource=None):
+        kind = f"{manifest['kind']}/{subresource}" if subresource else manifest["kind"]
+        if error := self.fail.pop(kind, None):
+            raise error
+        self.applied.append(kind)
+        self.version += 1
+        answer = copy.deepcopy(manifest)
+        if subresource:
+            answer = copy.deepcopy(self.raw) | {"status": answer["status"]}
+        answer["metadata"] |= {"resourceVersion": str(self.version), "uid": UID if subresource else kind}
+        return answer
+
+
+class Gateways:
+    seen = demand()
+
+    def fleet(self, key, uid):
+        return self.seen
+
+    def forget(self, key):
+        pass
+
+
+class Told:
+    def __init__(self):
+        self.reasons = []
+
+    async def record(self, metadata, severity, reason, message):
+        self.reasons.append(reason)
+
+
+class Desk:
+    """A reconciler and everything around it."""
+
+    def __init__(self):
+        self.raw = fleet()
+        self.server, self.store, self.gateways, self.told = Server(self.raw), Store(), Gateways(), Told()
+        self.store.put(FLEETS, copy.deepcopy(self.raw))
+        parts = Parts(
+            self.store,
+            Naming(BareNames()),
+            self.gateways,
+            Executor(self.server, self.store),
+            self.told,
+            BUILD,
+        )
+        self.now = 0.0
+        self.reconciler = Reconciler(parts, clock=lambda: self.now)
+
+    async def look(self, after=1.0):
+        self.now += after
+        self.server.applied.clear()
+        return await self.reconciler.look(KEY)
+
+    @property
+    def replicas(self):
+        return self.store.get(DEPLOYMENTS, KEY.namespace, "llm-engines")["spec"]["replicas"]
+
+
+async def test_the_first_look_makes_everything_and_the_second_nothing():
+    desk = Desk()
+    await desk.look()
+    assert desk.server.applied[-2:] == ["Deployment", "InferenceService/status"]
+    assert await desk.look() is None
+    assert desk.server.applied == []
+
+
+async def test_a_wake_is_one_write_then_the_status():
+    desk = Desk()
+    await desk.look()
+    desk.gateways.seen = demand(held=1)
+    await desk.look()
+    assert desk.server.applied == ["Deployment", "InferenceService/status"]
+    assert desk.told.reasons == ["Wake"]
+
+
+async def test_an_arrival_whose_wake_met_a_conflict_still_wakes():
+    desk = Desk()
+    await desk.look()
+    desk.gateways.seen = demand(arrivals=1)
+    desk.server.fail["Deployment"] = ApiError(409, "Conflict", "changed")
+    with pytest.raises(ApiError):
+        await desk.look()
+    assert desk.replicas == 0
+    await desk.look()
+    assert desk.replicas == 1
+
+
+async def test_a_refused_child_is_a_condition_and_the_others_are_made():
+    desk = Desk()
+    desk.server.fail["Deployment"] = ApiError(403, "Forbidden", "exceeded quota")
+    with pytest.raises(RefusedError, match="exceeded quota"):
+        await desk.look()
+    assert desk.server.applied.count("Service") == 2
+    conditions = desk.store.get(FLEETS, *KEY)["status"]["conditions"]
+    ready = next(item for item in conditions if item["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ConfigError")
+    await desk.look()
+    assert desk.replicas == 0
+
+
+async def test_an_unreachable_server_ends_the_look_without_a_status():
+    desk = Desk()
+    desk.server.fail["Service"] = ApiError(0, "TimeoutError", "no answer")
+    with pytest.raises(ApiError):
+        await desk.look()
+    assert "InferenceService/status" not in desk.server.applied
+
+
+async def test_a_fleet_that_is_gone_leaves_no_series_behind():
+    desk = Desk()
+    await desk.look()
+    assert b'torpor_fleet_desired_replicas{name="llm",namespace="team"}' in metrics.exposition()
+    desk.store.remove(FLEETS, desk.raw)
+    assert await desk.look() is None
+    assert b'namespace="team"' not in metrics.exposition()
+
+
+async def test_a_fleet_that_is_being_deleted_is_not_rebuilt():
+    desk = Desk()
+    dying = copy.deepcopy(desk.raw)
+    dying["metadata"] |= {"deletionTimestamp": "2026-11-21T12:00:00Z", "resourceVersion": "8"}
+    desk.store.put(FLEETS, dying)
+    await desk.look()
+    assert desk.server.applied == []
+
+
+async def test_a_predecessors_children_are_waited_for():
+    desk = Desk()
+    await desk.look()
+    for place, child in desk.store.children(KEY).items():
+        lingering = copy.deepcopy(child)
+        lingering["metadata"]["ownerReferences"][0]["uid"] = "another-life"
+        lingering["metadata"]["resourceVersion"] = "999"
+        desk.store.put(resource_of(child), lingering)
+        assert place
+    assert await desk.look() == pytest.approx(desk.now + 1.0)
+    assert desk.server.applied == []
