@@ -21,6 +21,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+from torpor_engine.waiting import within
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -109,10 +111,8 @@ class Children:
                 lambda: asyncio.StreamReaderProtocol(reader), pipe
             )
             try:
-                output = await asyncio.wait_for(reader.read(-1), seconds)
-                return await asyncio.wait_for(asyncio.shield(child.exited), seconds), output[
-                    :OUTPUT_LIMIT_BYTES
-                ]
+                output = await within(seconds, reader.read(-1))
+                return await within(seconds, asyncio.shield(child.exited)), output[:OUTPUT_LIMIT_BYTES]
             finally:
                 child.kill_group()
                 transport.close()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torpor_engine.localhost import AnswerError, Localhost
 from torpor_engine.logs import LogReader, Tee
 from torpor_engine.metrics import read_metrics
+from torpor_engine.waiting import ended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,13 +121,13 @@ class EngineProcess:
                 quiet = asyncio.ensure_future(self.drained(board))
                 ends: set[asyncio.Future[Any]] = {quiet, hurry, self.exited}
                 await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                quiet.cancel()
+                await ended(quiet)
                 seconds = 0.0
             self.child.terminate()
             ends = {self.exited, hurry}
             await asyncio.wait(ends, timeout=seconds + EXIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            hurry.cancel()
+            await ended(hurry)
         self.child.kill_group()
         return await asyncio.shield(self.exited)
 

@@ -28,6 +28,7 @@ from torpor_engine.preflight import Plan, preflight
 from torpor_engine.server import StatsServer
 from torpor_engine.settings import Settings, read_settings
 from torpor_engine.stats import Board
+from torpor_engine.waiting import ended
 from torpor_engine.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Launch:
         finally:
             self.children.kill_all()
             for task in self.tasks:
-                task.cancel()
+                await ended(task)
         if self.engine is not None:
             await self.engine.flush()
         await self.server.close()
@@ -116,9 +117,7 @@ class Launch:
         ends: set[asyncio.Future[Any]] = {coming, leaving}
         await asyncio.wait(ends, timeout=self.settings.startup_seconds, return_when=asyncio.FIRST_COMPLETED)
         if leaving.done() or not coming.done():
-            coming.cancel()
-            with contextlib.suppress(asyncio.CancelledError, LaunchError):
-                await coming
+            await ended(coming)
         if leaving.done():
             return await self._leave()
         if coming.cancelled():
@@ -189,9 +188,7 @@ class Launch:
                 raise await self._crashed("before it was ready")
             task.result()
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, LaunchError):
-                await task
+            await ended(task)
 
     async def _crashed(self, when: str) -> LaunchError:
         """The error for an engine that ended by itself, in its own words where it said any."""

@@ -13,6 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torpor_engine.waiting import within
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -96,8 +98,8 @@ class Localhost:
             f"{key}: {value}\r\n" for key, value in headers.items()
         )
         try:
-            return await asyncio.wait_for(
-                _exchange(self._host, self._port, head.encode("latin-1") + b"\r\n" + payload), seconds
+            return await within(
+                seconds, _exchange(self._host, self._port, head.encode("latin-1") + b"\r\n" + payload)
             )
         except asyncio.TimeoutError:
             raise AnswerError(f"no answer within {seconds:g} s") from None

@@ -10,11 +10,13 @@ buffered: it reconnects and gets the present, which is all it needs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Optional, cast
 from urllib.parse import parse_qs, urlsplit
 
 from torpor_engine.exporter import exposition
+from torpor_engine.waiting import within
 
 if TYPE_CHECKING:
     from torpor_engine.stats import Board
@@ -156,10 +158,8 @@ class StatsServer:
                     stream.send(line)
                 continue
             self._wakeup.clear()
-            try:
-                await asyncio.wait_for(self._wakeup.wait(), wait)
-            except asyncio.TimeoutError:
-                continue
+            with contextlib.suppress(asyncio.TimeoutError):
+                await within(wait, self._wakeup.wait())
 
     def line(self) -> bytes:
         """A fresh line about this moment."""
