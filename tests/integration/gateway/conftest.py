@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import uvloop
 from torpor_gateway.settings import Settings
 
 from tests.integration.gateway.harness import Client, Gateway
+from tests.integration.gateway.running import Running
 from tests.integration.gateway.scripted import Engine, Launcher
 
 
@@ -79,3 +81,20 @@ async def connect() -> AsyncIterator[Callable[[int], Awaitable[Client]]]:
     for client in opened:
         client.leave()
     await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]]:
+    """Start processes that are ended in the end."""
+    running: list[Running] = []
+
+    async def begin(program: str, *arguments: str, **environment: str) -> Running:
+        log = tmp_path / f"{program}-{len(running)}.log"
+        running.append(await Running.begin(log, program, *arguments, **environment))
+        return running[-1]
+
+    yield begin
+    for item in running:
+        if item.process.returncode is None:
+            item.process.kill()
+        await item.process.wait()

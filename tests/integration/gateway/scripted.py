@@ -75,8 +75,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
-    async def open(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+    async def open(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._server = await asyncio.start_server(self._serve, host, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -137,8 +137,8 @@ class Launcher:
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
-    async def open(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+    async def open(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._server = await asyncio.start_server(self._serve, host, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -15,54 +13,9 @@ import openai
 import pytest
 
 from tests.integration.gateway.harness import chat, free_port, request, until
+from tests.integration.gateway.running import Running
 
 BIN = Path(sys.executable).parent
-
-
-class Running:
-    """A child process that says where it listens."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    async def says(self, pattern: str, seconds: float = 20) -> re.Match[str]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while not (found := re.search(pattern, self.log.read_text())):
-            assert loop.time() < deadline, f"{pattern!r} is not in: {self.log.read_text()}"
-            assert self.process.returncode is None or re.search(pattern, self.log.read_text()), (
-                self.log.read_text()
-            )
-            await asyncio.sleep(0.01)
-        return found
-
-    async def end(self, seconds: float = 20) -> int:
-        async with asyncio.timeout(seconds):
-            return await self.process.wait()
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-
-@pytest.fixture
-async def run(tmp_path) -> AsyncIterator[Callable[..., Running]]:
-    running: list[Running] = []
-
-    async def begin(program: str, *arguments: str, **environment: str) -> Running:
-        log = tmp_path / f"{program}-{len(running)}.log"
-        with log.open("w") as out:
-            process = await asyncio.create_subprocess_exec(
-                str(BIN / program), *arguments, stdout=out, stderr=out, env=os.environ | environment
-            )
-        running.append(Running(process, log))
-        return running[-1]
-
-    yield begin
-    for item in running:
-        if item.process.returncode is None:
-            item.process.kill()
-        await item.process.wait()
 
 
 class Site:
