@@ -191,7 +191,8 @@ class Generation:
                 usage = shape.running_usage(wire.Usage(sequence.prompt_tokens, 0))
             if slot.index == 0:
                 self.exchange.send(shape.role(usage))
-        text = slot.plan.span(slot.sent, sequence.generated)
+        behind = sequence.generated - slot.sent
+        text = slot.plan.text(slot.sent) if behind == 1 else slot.plan.span(slot.sent, sequence.generated)
         slot.sent = sequence.generated
         if self._ask.continuous_usage:
             usage = shape.running_usage(wire.Usage(sequence.prompt_tokens, sequence.generated))

@@ -268,7 +268,7 @@ def _settings(given: argparse.Namespace, environment: str) -> Settings:
         shutdown_timeout=given.shutdown_timeout,
         max_num_queued_reqs=given.max_num_queued_reqs,
         max_num_queued_tokens=given.max_num_queued_tokens,
-        api_key=given.api_key,
+        api_key=given.api_key or os.environ.get("VLLM_API_KEY") or None,
         track_load=given.enable_server_load_tracking,
         keep_alive_comments=given.sse_keep_alive_interval,
         metrics_generation=given.metrics_generation,

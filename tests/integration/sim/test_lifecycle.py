@@ -26,7 +26,9 @@ async def refused(sim: Engine) -> None:
 
 async def test_without_a_shutdown_timeout_streams_are_cut_at_once() -> None:
     async with engine(*SLOW, "--max-num-seqs", "1") as sim:
-        running, queued = (sim.complete(max_tokens=5000, stream=True) for _ in range(2))
+        running = sim.complete(max_tokens=5000, stream=True)
+        await sim.until("vllm:num_requests_running", 1)
+        queued = sim.complete(max_tokens=5000, stream=True)
         await sim.until("vllm:num_requests_waiting", 1)
         sim.terminate()
         cut = await asyncio.wait_for(running, DEADLINE)

@@ -53,7 +53,9 @@ async def test_a_client_that_leaves_frees_its_slot_for_the_next(stream: bool) ->
 
 
 async def test_a_burst_over_the_limit_sees_200_with_an_error_event_and_a_late_one_503() -> None:
-    async with engine(*SLOW, "--max-num-seqs", "2", "--max-num-queued-reqs", "4") as sim:
+    # The fault widens the moment between the two checks, so that all eight are in it on any machine.
+    burst = ("--fault", "slow-first-token=2s,times=8")
+    async with engine(*SLOW, "--max-num-seqs", "2", "--max-num-queued-reqs", "4", *burst) as sim:
         tasks = [sim.complete(max_tokens=50, stream=True) for _ in range(8)]
         answers = await asyncio.gather(*tasks)
         refused = [answer for answer in answers if '"error"' in answer.text]

@@ -90,14 +90,16 @@ def test_without_blocks_requests_wait_although_the_batch_has_room() -> None:
 
 def test_a_full_cache_preempts_the_last_admitted_who_prefills_again() -> None:
     model = engine(kv_tokens=160)
-    first, second = Sequence(64, 60, 0.0), Sequence(64, 60, 0.0)
-    model.submit(first)
-    model.submit(second)
+    first, second, third = Sequence(64, 60, 0.0), Sequence(64, 60, 0.0), Sequence(64, 1, 0.0)
+    for sequence in (first, second, third):
+        model.submit(sequence)
     run(model)
     assert model.preemptions == 1
-    assert (first.preemptions, second.preemptions) == (0, 1)
-    assert first.finished is not None
+    assert third.scheduled is not None
     assert second.finished is not None
+    assert first.finished is not None
+    assert third.scheduled >= first.finished  # the preempted one waits ahead of it
+    assert (first.preemptions, second.preemptions) == (0, 1)
     assert first.finished < second.finished
     assert second.generated == 60
 
