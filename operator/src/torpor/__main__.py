@@ -37,8 +37,13 @@ from torpor.settings import Settings, SettingsError, from_environment
 WATCH_LIST_SINCE = 34  # minor version of Kubernetes that streams initial lists
 HEARTBEAT_SECONDS = 1.0
 LATE_SECONDS = 15.0
+LEADERSHIP = "leadership"
 
 log = logging.getLogger("torpor.operator")
+
+
+class ToldToStopError(Exception):
+    """A watch ended by itself and without a fault: somebody told it to."""
 
 
 class Operator:
@@ -83,12 +88,17 @@ class Operator:
             async with self.streams:
                 work = asyncio.create_task(self._work(tasks), name="work")
                 done, _ = await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
-                code = 0 if stopping in done else 1
-                if work in done and (error := work.exception()):
+                error = work.exception() if work in done else None
+                # kopf that ends without an error was told to, by a signal that came before our handlers were back.
+                code = 1 if isinstance(error, Exception) and not isinstance(error, ToldToStopError) else 0
+                if code:
                     log.error("ending: %s", error)
                 await self.controller.stop()
-                await _end([work, stopping, *tasks])  # before the release: a renewal on its way would undo it
-                await self.election.release()
+                await _end(
+                    [t for t in tasks if t.get_name() == LEADERSHIP]
+                )  # a renewal on its way would undo
+                await self.election.release()  # the release; and the release comes before what may take long
+                await _end([work, stopping, *tasks])
         finally:
             await admin.stop()
             await self.kube.close()
@@ -98,7 +108,7 @@ class Operator:
         """List, watch, lead; ends with an error when any of it ends."""
         await self.feed.first_list(self.kube)
         self._gateways(addresses(self.store.all(ENDPOINT_SLICES)))
-        watches = handlers.operators(
+        watches, started = handlers.operators(
             self.feed,
             self.kube,
             home=self.settings.namespace,
@@ -108,9 +118,25 @@ class Operator:
             streaming=await _minor_version(self.kube) >= WATCH_LIST_SINCE,
         )
         tasks += [*watches, asyncio.create_task(self.feed.keep_listing(self.kube), name="lists")]
-        tasks.append(asyncio.create_task(self._lead(), name="leadership"))
+        tasks.append(asyncio.create_task(self._lead(), name=LEADERSHIP))
+        signals = asyncio.create_task(self._take_signals_back(started), name="signals")
         self.ready = True
-        await _first_of(tasks)
+        try:
+            await _first_of(tasks)
+        finally:
+            signals.cancel()
+
+    def take_signals(self) -> None:
+        """Stop on SIGTERM and SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+
+    async def _take_signals_back(self, started: list[asyncio.Event]) -> None:
+        """Install our signal handlers again, after kopf replaced them by its own."""
+        for event in started:
+            await event.wait()
+        self.take_signals()
 
     async def _lead(self) -> None:
         await self.election.acquire()
@@ -186,10 +212,10 @@ async def _minor_version(kube: Kube) -> int:
 async def _first_of(tasks: "list[asyncio.Task[None]]") -> None:
     """Wait until one task ends, and raise why."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    ended = done.pop()
-    if error := ended.exception():
-        raise error
-    raise RuntimeError(f"{ended.get_name()} ended")
+    for ended in done:
+        if error := ended.exception():
+            raise error
+    raise ToldToStopError(", ".join(ended.get_name() for ended in done))
 
 
 async def _end(tasks: "list[asyncio.Task[object]]") -> None:
@@ -203,9 +229,7 @@ async def run(settings: Settings) -> int:
     """Log in and run. Returns the exit code."""
     kube = await Kube.connect(settings.kubeconfig)
     operator = Operator(settings, kube)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, operator.stop.set)
+    operator.take_signals()
     return await operator.run()
 
 

@@ -47,21 +47,29 @@ def operators(
     namespaces: tuple[str, ...],
     stop: asyncio.Event,
     streaming: bool,
-) -> list[asyncio.Task[None]]:
-    """Start both kopf operators. A task that ends means that watching has ended."""
+) -> tuple[list[asyncio.Task[None]], list[asyncio.Event]]:
+    """Start both kopf operators; return their tasks and the events that say that they have started.
+
+    A task that ends means that watching has ended. kopf takes the process's signal handlers on starting:
+    whoever wants them back installs them after the events.
+    """
     fleets = (FLEETS, PODS, *CHILDREN)
-    return [
+    started = [asyncio.Event(), asyncio.Event()]
+    both = (("fleets", fleets, namespaces), ("gateways", (ENDPOINT_SLICES,), (home,)))
+    tasks = [
         _start(
             name,
             feed,
             kube,
             kinds,
             namespaces=where,
-            stop=stop,
             settings=_settings(kinds, demand_service, streaming),
+            started=event,
+            stop=stop,
         )
-        for name, kinds, where in (("fleets", fleets, namespaces), ("gateways", (ENDPOINT_SLICES,), (home,)))
+        for (name, kinds, where), event in zip(both, started, strict=True)
     ]
+    return tasks, started
 
 
 def _start(
@@ -72,6 +80,7 @@ def _start(
     *,
     namespaces: tuple[str, ...],
     settings: kopf.OperatorSettings,
+    started: asyncio.Event,
     stop: asyncio.Event,
 ) -> asyncio.Task[None]:
     registry = kopf.OperatorRegistry()
@@ -85,6 +94,7 @@ def _start(
         settings=settings,
         clusterwide=not namespaces,
         namespaces=namespaces,
+        ready_flag=started,
         stop_flag=stop,
     )
     return asyncio.create_task(running, name=f"watch {name}")

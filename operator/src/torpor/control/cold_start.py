@@ -47,17 +47,17 @@ class ColdStarts:
     def seen(self, world: World) -> "ColdStarts":
         """Return the record after a look: finished by a ready replica, dropped by a return to zero."""
         if self.running_since is None:
-            return self
+            return self if self.phases or not self.seconds else self._with_phases(world)
         if world.replicas == 0:
             return replace(self, running_since=None)
         if not world.ready:
             return self
         took = max(0.0, world.clock - self.running_since)
-        return ColdStarts(
-            seconds=(*self.seconds, took)[-REMEMBERED:],
-            phases=_phases(world, world.ready[0].name),
-            running_since=None,
-        )
+        return ColdStarts(seconds=(*self.seconds, took)[-REMEMBERED:])._with_phases(world)
+
+    def _with_phases(self, world: World) -> "ColdStarts":
+        """Add the launcher's phases, which may come a moment after the kubelet's word."""
+        return replace(self, phases=_phases(world, world.ready[0].name)) if world.ready else self
 
 
 def from_status(status: Mapping[str, Any]) -> ColdStarts:
