@@ -12,6 +12,7 @@ itself something else (a checkout, a fork) is asked through its source text whet
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torpor_engine.flags import flag_value, whole_number
+from torpor_engine.flags import flag_value, has_flag, whole_number
 from torpor_engine.outcomes import Outcome, refuse
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 30
 SHUTDOWN_TIMEOUT_SINCE = (0, 18)
+# Where vLLM has defined its flags, in the source of its versions.
+FLAG_SOURCES = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py", "entrypoints/launchers/cli_args.py")
+POLLED = "/health,/metrics"
 GIB = 1 << 30
 # Runs in the engine's Python. find_spec on a top-level package does not import it.
 PROBE = """
@@ -60,6 +64,7 @@ class Engine:
     version: str | None
     has_hub: bool  # huggingface_hub can be imported there
     has_shutdown_timeout: bool  # it finishes its streams on SIGTERM by itself
+    can_hush: bool = False  # it can leave the launcher's own polls out of its access log
 
 
 @dataclass(frozen=True)
@@ -115,12 +120,17 @@ def knows_flag(version: str | None, since: tuple[int, ...], package: str | None,
     numbers = release(version)
     if numbers is not None:
         return numbers >= since
-    if package is None:
-        return False
-    try:
-        return f'"{flag}"' in (Path(package) / "engine" / "arg_utils.py").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    return source_has(package, flag)
+
+
+def source_has(package: str | None, flag: str) -> bool:
+    """Whether the source of vLLM in the folder `package` defines `flag`, as an argument or as a field."""
+    field = re.compile(rf'"{flag}"|^ *{flag.lstrip("-").replace("-", "_")}:', re.MULTILINE)
+    for name in FLAG_SOURCES if package else ():
+        with contextlib.suppress(OSError):
+            if field.search((Path(package or "") / name).read_text(encoding="utf-8", errors="replace")):
+                return True
+    return False
 
 
 async def find_engine(children: Children, settings: Settings, environ: Mapping[str, str]) -> Engine:
@@ -157,7 +167,8 @@ async def find_engine(children: Children, settings: Settings, environ: Mapping[s
         (program, "serve") if program else (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
     )
     drains = knows_flag(version, SHUTDOWN_TIMEOUT_SINCE, package, "--shutdown-timeout")
-    return Engine("vLLM", command, python, version, has_hub, drains)
+    hushes = source_has(package, "--disable-access-log-for-endpoints")
+    return Engine("vLLM", command, python, version, has_hub, drains, hushes)
 
 
 async def find_gpus(children: Children, environ: Mapping[str, str]) -> list[Gpu]:
@@ -219,6 +230,8 @@ def engine_argv(
         argv += ["--revision", source.revision]
     if engine.has_shutdown_timeout:
         argv += ["--shutdown-timeout", str(settings.drain_seconds)]
+    if engine.can_hush and not has_flag(args, "--disable-access-log-for-endpoints"):
+        argv += ["--disable-access-log-for-endpoints", POLLED]
     argv += ["--served-model-name", *settings.model_names]
     argv += ["--host", settings.listen_host, "--port", str(settings.engine_port)]
     return argv, seqs

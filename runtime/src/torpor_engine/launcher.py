@@ -223,9 +223,16 @@ class Launch:
         assert self.plan is not None
         seconds = float(self.settings.drain_seconds) if was_ready else 0.0
         by_itself = self.plan.engine.has_shutdown_timeout or not was_ready
+        begin = time.monotonic()
         returncode = await self.engine.stop(self.board, by_itself, seconds, self.hurry)
+        took = time.monotonic() - begin
+        if was_ready and took >= seconds:
+            # The engine ends with 0 all the same, and only the clock shows that requests were cut.
+            say(
+                f"spec.drainSeconds={seconds:g}: limit passed, what still ran was cut; raise it if needed"
+            )
         if returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM) or (not was_ready and returncode < 0):
-            say("drained")
+            say(f"ended after {took:.1f} s of draining")
             return 0
         code = shell_status(returncode)
         said = self.engine.log.essence()

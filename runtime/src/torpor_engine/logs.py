@@ -54,7 +54,7 @@ PATTERNS: tuple[tuple[Outcome, re.Pattern[str]], ...] = (
 )  # fmt: skip
 # Seconds that vLLM itself reports for parts of its start. Each worker prints its own; the slowest counts.
 TIMES = {
-    "load": re.compile(r"Model loading took .*?([\d.]+) seconds"),
+    "load": re.compile(r"(?:Model loading took .*?|Loading weights took )([\d.]+) seconds"),
     "init": re.compile(r"init engine \(.*?\) took ([\d.]+) s"),
 }
 

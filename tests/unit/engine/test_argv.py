@@ -1,5 +1,6 @@
 """The engine's command line, and what of the user's arguments has to be understood for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torpor_engine.adapters import (
     interpreter_of,
     knows_flag,
     read_gpus,
+    source_has,
 )
 from torpor_engine.flags import check_args, flag_value
 from torpor_engine.outcomes import LaunchError, Outcome
@@ -111,6 +113,17 @@ def test_a_checkout_is_asked_through_its_source(tmp_path: Path) -> None:
     source.write_text('parser.add_argument(\n    "--shutdown-timeout", type=int)')
     assert knows_flag("0.1.dev7", (0, 18), str(tmp_path), "--shutdown-timeout")
     assert not knows_flag("0.1.dev7", (0, 18), str(tmp_path), "--no-such-flag")
+    source.write_text("class Args:\n    disable_access_log_for_endpoints: str | None = None\n")
+    assert source_has(str(tmp_path), "--disable-access-log-for-endpoints")
+    assert not source_has(str(tmp_path), "--disable-access-log")
+
+
+def test_the_launchers_polls_stay_out_of_the_access_log() -> None:
+    engine = replace(vllm(), can_hush=True)
+    argv, _ = engine_argv(engine, settings(), HUB, [], [])
+    assert argv[argv.index("--disable-access-log-for-endpoints") + 1] == "/health,/metrics"
+    argv, _ = engine_argv(engine, settings(), HUB, ["--disable_access_log_for_endpoints=/x"], [])
+    assert "--disable-access-log-for-endpoints" not in argv
 
 
 def test_interpreter_of_console_scripts(tmp_path: Path) -> None:

@@ -12,10 +12,15 @@ import pytest
 import torpor_engine
 from torpor_engine.pack import pack
 
-from tests.unit.engine.harness import Pod
-
 PACKAGE = Path(torpor_engine.__file__).parent
 MODULES = sorted(PACKAGE.glob("*.py"))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    target = tmp_path / "torpor-engine.pyz"
+    pack(target)
+    return target
 
 
 def test_two_builds_are_equal(tmp_path: Path, archive: Path) -> None:
@@ -50,30 +55,3 @@ def test_standard_library_only(module: Path) -> None:
             imported.add(node.module or "")
     foreign = {name.split(".")[0] for name in imported} - sys.stdlib_module_names
     assert foreign <= {"torpor_engine"}
-
-
-def pythons() -> list[str]:
-    """Every older Python of this machine that starts; there may be none."""
-    found = []
-    for minor in (9, 10):
-        for folder in [*os.environ["PATH"].split(":"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin")]:
-            python = Path(folder) / f"python3.{minor}"
-            if (
-                python.exists()
-                and subprocess.run([python, "-V"], capture_output=True, check=False).returncode == 0
-            ):
-                found.append(str(python))
-                break
-    return found
-
-
-@pytest.mark.parametrize("python", pythons() or [pytest.param("", marks=pytest.mark.skip("no older Python"))])
-def test_whole_life_on_an_older_python(archive: Path, tmp_path: Path, python: str) -> None:
-    pod = Pod(archive, tmp_path, python)
-    pod.install_vllm()
-    try:
-        assert pod.start(SCRIPT_ORPHAN="1").wait_state("Ready")["maxNumSeqs"] == 256
-        pod.terminate()
-        assert pod.end() == 0
-    finally:
-        pod.stop()

@@ -11,7 +11,7 @@ from torpor_engine import server as module
 from torpor_engine.metrics import Sample
 from torpor_engine.server import StatsServer
 
-from tests.unit.engine.harness import free_port
+from tests.integration.engine.harness import free_port
 from tests.unit.engine.test_stats import board
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.engine.harness import Pod, poll
+from tests.integration.engine.harness import Pod, poll
 
 TRACEBACK = """(EngineCore_DP0 pid=77) ERROR 11-21 02:00:00 [core.py:708] Traceback (most recent call last):
 (EngineCore_DP0 pid=77) ERROR 11-21 02:00:00 [core.py:708]   File "x.py", line 1, in f

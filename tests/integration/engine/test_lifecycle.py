@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.unit.engine.harness import Pod, alive, poll
+from tests.integration.engine.harness import Pod, alive, poll
 
 QUIET = """vllm:num_requests_running{engine="0"} 0.0
 vllm:num_requests_waiting{engine="0"} 0.0

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from torpor_engine.hub import choose_files
 
-from tests.unit.engine.harness import Pod
-from tests.unit.engine.hub_server import Hub, Repository
+from tests.integration.engine.harness import Pod
+from tests.integration.engine.hub_server import Hub, Repository
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',

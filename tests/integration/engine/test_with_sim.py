@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.unit.engine.harness import Pod, poll
+from tests.integration.engine.harness import Pod, poll
 
 
 def simulated(pod: Pod) -> Pod:

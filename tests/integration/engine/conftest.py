@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torpor_engine.pack import pack
 
-from tests.unit.engine.harness import Pod
+from tests.integration.engine.harness import Pod
 
 
 @pytest.fixture(scope="session")
