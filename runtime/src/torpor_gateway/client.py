@@ -168,7 +168,7 @@ class ClientConnection(asyncio.Protocol):
             self.over(keep=True)
             return
         try:
-            self._server.handle(self, head, self._reader.body)
+            self._server.handle(self, head, self._reader.take_body())
         except Refusal as refusal:
             self.refuse(refusal, shape_of(head.path))
             self.over(keep=True)
@@ -288,6 +288,11 @@ class ClientConnection(asyncio.Protocol):
             and not self.transport.is_closing()
         ):
             self._feed(b"")
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the client takes less than it is sent."""
+        return self._stalled_since is not None
 
     # --- the sweep ---
 

@@ -160,6 +160,8 @@ class Exchange:
             len(self.body),
         )
         connection.send(self, request, self.body)
+        if self.client.stalled:
+            connection.pause()
 
     def _pod_name(self) -> str:
         return self.endpoint.pod if self.endpoint else "the pod"
@@ -224,6 +226,12 @@ class Exchange:
     def write(self, data: bytes) -> None:
         """Send a part of the body."""
         self.client.write_body(data)
+
+    def commit(self) -> None:
+        """Data is about to reach the client: the request will not be sent again, and its body can go."""
+        self.data_sent = True
+        self.body = b""
+        self.client.forget_body()
 
     def error_event(self, error: dict[str, Any]) -> None:
         """End a stream that has begun, in order, with an error event and no mark of success."""

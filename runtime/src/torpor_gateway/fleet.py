@@ -27,6 +27,7 @@ from torpor_gateway.verdict import Regime, Situation, Wait, judge, limits, too_l
 if TYPE_CHECKING:
     from torpor_gateway.exchange import Exchange
 
+_NEWS_SECONDS = 0.1
 _TICK_SECONDS = 0.25  # how often limits of waiting requests are looked at
 
 
@@ -61,12 +62,17 @@ class Fleet:
         self._changed = changed
         self._regime = Regime.COLD
         self._turn = 0
+        self._answering = 0  # pods that answer, suspects included
+        self._told_at = float("-inf")
         self._tick: asyncio.TimerHandle | None = None
 
     @property
     def asleep(self) -> bool:
-        """Whether no pod can answer now; what waits is then held, else queued."""
-        return not self.ready
+        """Whether no pod answers; what waits is then held, else queued.
+
+        A pod that just failed to answer is left alone for a moment, but does not put its fleet to sleep.
+        """
+        return not self._answering
 
     def idle_seconds(self, now: float) -> float:
         """Return the seconds since the last request here arrived or ended; 0 while there is one."""
@@ -87,7 +93,7 @@ class Fleet:
             for endpoint in self.endpoints.values()
         )
         cold_for = now - self.cold_since if self.cold_since is not None else None
-        return Situation(len(self.ready), starting, len(self.line), self.line.bytes, cold_for)
+        return Situation(self._answering, starting, len(self.line), self.line.bytes, cold_for)
 
     # --- requests ---
 
@@ -122,17 +128,28 @@ class Fleet:
             jitter=random.random(),  # noqa: S311
         )
         if isinstance(verdict, Refusal):
-            self.touch(urgent=self.asleep)
+            self.touch(urgent=self.asleep and self._may_tell())
             exchange.refuse(verdict)
             return
         first = not len(self.line)
+        if first:
+            self._regime = situation.regime
+        else:
+            self._new_regime()  # before it joins: it has been told the new limits already
         self.line.join(exchange.ticket, exchange, size)
         self.touch(urgent=first)
         self._start_tick()
-        self._regime = situation.regime
         self._wait(exchange, verdict)
         if self.ready:
             self.pump()
+
+    def _may_tell(self) -> bool:
+        """Say whether a refused request may be news at once: a flood of them is news ten times a second."""
+        now = self.loop.time()
+        if now - self._told_at < _NEWS_SECONDS:
+            return False
+        self._told_at = now
+        return True
 
     def _wait(self, exchange: "Exchange", wait: Wait) -> None:
         exchange.wait(self.loop.time() + wait.seconds, comments=wait.comments, at_once=wait.at_once)
@@ -185,7 +202,10 @@ class Fleet:
         """Look again which endpoints are routable, and act on it."""
         now = self.loop.time()
         self.ready = [pod for pod in self.endpoints.values() if pod.routable(now, self._fresh_seconds)]
-        if self.ready:
+        self._answering = sum(
+            not pod.terminating and pod.answers(now, self._fresh_seconds) for pod in self.endpoints.values()
+        )
+        if self._answering:
             self.cold_since = None
         self.touch()
         if not len(self.line):

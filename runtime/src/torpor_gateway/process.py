@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from torpor_gateway.answers import Refusal
@@ -23,6 +25,8 @@ from torpor_gateway.settings import Settings, SettingsError, address
 from torpor_gateway.static import StaticError, StaticSource
 
 log = logging.getLogger(__name__)
+
+_OTHER_FILES = 24  # listeners, watches, streams, the loop's own
 
 
 class Process:
@@ -37,7 +41,7 @@ class Process:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises OSError, SettingsError, StaticError."""
         loop = asyncio.get_running_loop()
-        settings = self.settings
+        settings = self.settings = _within_files(self.settings)
         registry = Registry(settings, loop)
         server = Server(settings, registry, loop)
         demand = Demand(registry, settings.pod_name, settings.demand_token_file)
@@ -118,6 +122,20 @@ class Process:
         server.abort()
         await asyncio.sleep(0)
         log.info("drained")
+
+
+def _within_files(settings: Settings) -> Settings:
+    """Lower the limit of connections to what open files allow: each may need one to an engine as well."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    possible = (
+        max(1, (hard - _OTHER_FILES) // 2) if hard != resource.RLIM_INFINITY else settings.max_connections
+    )
+    if possible >= settings.max_connections:
+        return settings
+    log.warning("at most %d open files: the limit of connections is %d", hard, possible)
+    return replace(settings, max_connections=possible)
 
 
 def _admin(server: Server, demand: Demand) -> Door:

@@ -68,8 +68,8 @@ class UnaryRelay:
         if response.complete:
             self._judge(b"".join(self._kept))
         elif self._size > KEEP_BYTES and not exchange.head_sent:
-            self._flows = exchange.data_sent = True
-            exchange.body = b""
+            self._flows = True
+            exchange.commit()
             exchange.begin(_head(response), response.length)
             exchange.write(b"".join(self._kept))
             self._kept = []
@@ -86,7 +86,7 @@ class UnaryRelay:
         if exchange.head_sent:
             exchange.error_event(answers.error_of(content, response.status))
             return
-        exchange.data_sent = True
+        exchange.commit()
         extra = _OWN_STATUS if response.status in (429, 503) and not response.retry_after else b""
         exchange.begin(_head(response, extra), len(content))
         exchange.write(content)
@@ -162,8 +162,7 @@ class StreamRelay:
         if exchange.data_sent:
             fleet.itl.observe((now - self._last_at) / events, events)
         else:
-            exchange.data_sent = True
-            exchange.body = b""  # it will not be sent again
+            exchange.commit()
             fleet.ttft.observe(now - exchange.arrived)
         self._last_at = now
         exchange.events += events

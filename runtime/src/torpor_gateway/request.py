@@ -250,10 +250,10 @@ class RequestReader:
         """Make ready for the next request on this connection; `feed(b"")` then reads what is `ahead`."""
         self._reset()
 
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
+    def take_body(self) -> bytes:
+        """Hand over the whole body; the reader keeps nothing of it."""
         parts = self._decoder.parts if self._decoder else self._parts
+        self._decoder, self._parts = None, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def feed(self, data: bytes) -> None:

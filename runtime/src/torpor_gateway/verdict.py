@@ -84,7 +84,7 @@ def limits(policy: Policy, regime: Regime, *, stream: bool) -> Wait:
     if regime is Regime.BUSY:
         return Wait(policy.max_queue_seconds, comments=False, at_once=False)
     comments = stream and policy.response == constants.RESPONSE_KEEP_ALIVE
-    seconds = policy.hold_seconds if comments else policy.unary_hold_seconds
+    seconds = policy.hold_seconds if stream else min(policy.unary_hold_seconds, policy.hold_seconds)
     return Wait(seconds, comments=comments, at_once=regime is Regime.COLD)
 
 

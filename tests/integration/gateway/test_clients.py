@@ -82,29 +82,53 @@ async def test_cancellation_at_any_moment_leaks_nothing(gateway, engines):
     assert next(iter(fleet.endpoints.values())).load == 0
 
 
-async def test_a_slow_reader_pauses_the_engine_and_is_cut_off_in_the_end(start, engines):
-    gateway = await start(slow_reader_seconds=0.5)
-    sent = 0
+async def torrent_to_a_client_that_does_not_read(gateway, engines):
+    """Return the fleet, the client's socket, and how much the engine could send so far."""
+    sent = [0]
 
     async def torrent(call):
-        nonlocal sent
         await call.send(SSE_HEAD)
         while not call.writer.is_closing():
             call.writer.write(chunk(b"data: " + b"x" * 65536 + b"\n\n"))
             await call.writer.drain()
-            sent += 65536
+            sent[0] += 65536
 
-    engine = await engines(torrent)
-    fleet = gateway.static(engine)
+    fleet = gateway.static(await engines(torrent))
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
     await loop.sock_sendall(sock, request(chat(stream=True)))
-    await until(lambda: sent > 0)
+    await until(lambda: sent[0] > 0)
+    return fleet, sock, sent
+
+
+async def test_a_slow_reader_holds_the_engine_back(gateway, engines):
+    fleet, sock, sent = await torrent_to_a_client_that_does_not_read(gateway, engines)
+    last = [-1]
+
+    async def still() -> bool:
+        last[0], before = sent[0], last[0]
+        await asyncio.sleep(0.2)
+        return sent[0] == before
+
+    async with asyncio.timeout(5):
+        while not await still():
+            pass
+    assert fleet.in_flight == 1
+    loop = asyncio.get_running_loop()
+    stopped = sent[0]
+    async with asyncio.timeout(5):
+        while sent[0] <= stopped:  # it reads on, and so does the engine
+            await loop.sock_recv(sock, 1 << 20)
+    sock.close()
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_in_the_end(start, engines):
+    gateway = await start(slow_reader_seconds=0.5)
+    fleet, sock, _ = await torrent_to_a_client_that_does_not_read(gateway, engines)
     await until(lambda: fleet.in_flight == 0, seconds=5)
-    assert sent < 64 << 20, "the engine was not held back"
     sock.close()
 
 
@@ -164,11 +188,18 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(start, engines
 
 async def test_a_refused_upload_hears_why(start):
     gateway = await start(max_body_bytes=1_000_000)
-    client = await gateway.client()
-    await client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n")
-    client.writer.write(b"x" * 8_000_000)
-    answer = await client.answer()
-    assert (answer.status, answer.error["code"]) == (413, "body_too_large")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
+        await loop.sock_sendall(sock, START + b"Content-Length: 8000000\r\n\r\n")
+        for _ in range(80):
+            await loop.sock_sendall(sock, b"x" * 100_000)
+        answer = b""
+        while data := await loop.sock_recv(sock, 65536):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"body_too_large" in answer
 
 
 async def test_expect_continue_is_answered_and_a_refusal_comes_instead_of_it(gateway, engines):

@@ -7,7 +7,7 @@ import pytest
 from torpor_gateway.policy import Condition, FleetStatus
 
 from tests.integration.gateway.harness import CHAT, chat, request, until
-from tests.integration.gateway.scripted import DONE, TOKEN, json_answer
+from tests.integration.gateway.scripted import DONE, TOKEN, answer_ok, json_answer
 
 
 async def test_an_awake_fleet_answers(gateway, engines):
@@ -331,3 +331,44 @@ async def test_an_upstream_error_after_comments_is_an_event(gateway, engines):
     assert b'data: {"error":{"message":"too long"' in rest
     assert b"[DONE]" not in rest
     assert rest.endswith(b"0\r\n\r\n")
+
+
+async def test_those_who_wait_get_the_new_limits_whoever_joins_meanwhile(gateway, engines, launchers):
+    async def forever(call):
+        await call.until_left()
+
+    ready, starting = await launchers(), await launchers()
+    ready.ready(maxNumSeqs=1, running=1)
+    engine = await engines(forever)
+    fleet = gateway.managed(max_queue_seconds=0.8, queue_depth_target=0)
+    gateway.pods(fleet, (engine, ready))
+    await until(lambda: fleet.ready)
+    first = await gateway.client()
+    await first.send(request(chat()))
+    await until(lambda: len(fleet.line) == 1)
+    gateway.pods(fleet, (engine, ready), (await engines(), starting))
+    await until(lambda: fleet.situation().starting == 1)
+    second = await gateway.client()
+    await second.send(request(chat()))
+    await asyncio.sleep(1.5)
+    assert len(fleet.line) == 2
+
+
+async def test_a_pod_that_failed_once_does_not_put_its_fleet_to_sleep(gateway, engines, launchers):
+    async def once(call):
+        engine.script = answer_ok
+        call.reset()
+
+    engine, launcher = await engines(once), await launchers()
+    launcher.ready()
+    fleet = gateway.managed()
+    gateway.pods(fleet, (engine, launcher))
+    await until(lambda: fleet.ready)
+    client = await gateway.client()
+    await client.send(request(chat()))
+    await until(lambda: len(fleet.line) == 1)
+    assert not fleet.asleep
+    other = await gateway.client()
+    await other.send(request(chat(stream=True)))
+    answer = await other.answer()
+    assert answer.body.startswith(b"data:"), "it was told that the fleet is asleep"

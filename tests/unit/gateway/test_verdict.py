@@ -36,7 +36,7 @@ FAILED = {"Ready": Condition("False", "WakeFailed", "ImagePullFailed: gone")}
     [
         (COLD, True, "KeepAlive", Wait(900, comments=True, at_once=True)),
         (COLD, False, "KeepAlive", Wait(300, comments=False, at_once=True)),
-        (COLD, True, "Hold", Wait(300, comments=False, at_once=True)),
+        (COLD, True, "Hold", Wait(900, comments=False, at_once=True)),
         (GROWING, True, "KeepAlive", Wait(900, comments=True, at_once=False)),
         (GROWING, False, "KeepAlive", Wait(300, comments=False, at_once=False)),
         (BUSY, True, "KeepAlive", Wait(60, comments=False, at_once=False)),
@@ -75,6 +75,10 @@ def test_who_is_refused_and_when_to_come_back(spec, situation, status, code, wai
     jittered = ask(spec, situation, jitter=1.0)
     assert isinstance(jittered, Refusal)
     assert jittered.retry_after == wait * 1.25
+
+
+def test_a_unary_request_never_waits_longer_than_a_stream():
+    assert ask(fleet(Policy(hold_seconds=10)), COLD) == Wait(10, comments=False, at_once=True)
 
 
 def test_a_failure_whose_next_attempt_is_due_is_waited_for():
