@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from e2e.cluster import paths
 from e2e.cluster.locking import cluster_lock
@@ -10,7 +11,9 @@ from e2e.cluster.progress import StepFailedError, say
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m e2e.cluster", description="a real Kubernetes without Docker")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m e2e.cluster", description="a real Kubernetes without Docker"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="bring the cluster up, or repair it; does nothing if it is up")
     commands.add_parser("down", help="take it down; nothing but the cache stays")
@@ -21,8 +24,12 @@ def main() -> int:
     load = commands.add_parser("load", help="import an image archive into the node")
     load.add_argument("archive", nargs="+")
     commands.add_parser("vllm-env", help="real vLLM and a model on this host; prints their paths as JSON")
-    images = commands.add_parser("image", help="build images (base, operator, gateway, engine, vllm, all) or print sizes")
-    images.add_argument("names", nargs="+", choices=["base", "operator", "gateway", "engine", "vllm", "all", "sizes"])
+    images = commands.add_parser(
+        "image", help="build images (base, operator, gateway, engine, vllm, all) or print sizes"
+    )
+    images.add_argument(
+        "names", nargs="+", choices=["base", "operator", "gateway", "engine", "vllm", "all", "sizes"]
+    )
     images.add_argument("--load", action="store_true", help="also load them into the node")
     images.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -53,7 +60,13 @@ def _run(arguments: argparse.Namespace) -> int:
                 print(json.dumps(found, indent=2))
             else:
                 dead = [part for part, runs in found["parts"].items() if not runs]  # type: ignore[attr-defined]
-                words = "is up" if found["up"] else f"is not up (not running: {', '.join(dead)})" if dead else "is starting"
+                words = (
+                    "is up"
+                    if found["up"]
+                    else f"is not up (not running: {', '.join(dead)})"
+                    if dead
+                    else "is starting"
+                )
                 print(f"{found['cluster']} {words}\nkubeconfig: {found['kubeconfig']}\nlogs: {found['logs']}")
             return 0 if found["up"] else 1
         case "kubeconfig":
@@ -67,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print(paths.BIN)
         case "load":
             for archive in arguments.archive:
-                for line in containerd.load(paths.Path(archive)):
+                for line in containerd.load(Path(archive)):
                     say(line)
         case "vllm-env":
             from e2e.cluster.vllm_env import ensure_env  # noqa: PLC0415

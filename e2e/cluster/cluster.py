@@ -1,9 +1,9 @@
 """Bring the cluster up, take it down, and say how it is.
 
-`up` is a list of parts in the order in which they need each other; each is started if it does not run and waited for by
-asking it. So the same code brings a cluster up from nothing, repairs one of which half was killed, and does nothing to a
-healthy one. A cluster of another build, another configuration or another boot is taken down first: it is cheaper to
-start again than to reason about a mixture.
+`up` is a list of parts in the order in which they need each other; each is started if it does not run and
+waited for by asking it. So the same code brings a cluster up from nothing, repairs one of which half was
+killed, and does nothing to a healthy one. A cluster of another build, another configuration or another boot
+is taken down first: it is cheaper to start again than to reason about a mixture.
 """
 
 import hashlib
@@ -28,7 +28,8 @@ LOGS = STATE / "logs"
 PKI = STATE / "pki"
 CONFIG = STATE / "config"
 PARTS = (
-    "containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns",
+    "containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet",
+    "kube-proxy", "coredns",
 )  # fmt: skip
 GPUS = 4
 _SERVER = f"https://{paths.NODE_IP}:{paths.API_PORT}"
@@ -37,7 +38,7 @@ _SERVER = f"https://{paths.NODE_IP}:{paths.API_PORT}"
 def fingerprint() -> str:
     """Return a hash of what a running cluster must have been made from for `up` to keep it."""
     here = Path(__file__).parent
-    sources = [here / name for name in ("cluster.py", "render.py", "paths.py", "host.py")]
+    sources = [here / name for name in ("render.py", "paths.py")]
     content = b"\0".join(path.read_bytes() for path in sources)
     return hashlib.sha256(f"{build_key()}{processes.BOOT}{paths.CACHE}".encode() + content).hexdigest()[:16]
 
@@ -56,7 +57,11 @@ def up() -> None:
         say(f"the cluster is up: {_SERVER} (KUBECONFIG={KUBECONFIG})")
         return
     fresh = not (STATE / "fingerprint").exists()
-    say("starting Kubernetes" if fresh else f"starting again what has ended: {', '.join(dead) or 'nothing, but waiting'}")
+    say(
+        "starting Kubernetes"
+        if fresh
+        else f"starting again what has ended: {', '.join(dead) or 'nothing, but waiting'}"
+    )
     if fresh:
         _write_files()
     host.prepare()
@@ -73,7 +78,12 @@ def up() -> None:
     _start("coredns", commands)
     _wait("the node to be Ready", _node_ready, "kubelet", 120)
     _advertise_gpus()
-    _wait("service accounts", lambda: bool(_kubectl("get", "serviceaccount", "default", check=False)), PARTS[3], 60)
+    _wait(
+        "service accounts",
+        lambda: bool(_kubectl("get", "serviceaccount", "default", check=False)),
+        PARTS[3],
+        60,
+    )
     _wait("cluster DNS", _dns_answers, "coredns", 60)
     say(f"the cluster is up after {time.monotonic() - began:.0f} s: {_SERVER} (KUBECONFIG={KUBECONFIG})")
 
@@ -114,10 +124,13 @@ def check_machine() -> None:
     """Raise StepFailedError where this cannot work, with the reason."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise StepFailedError(
-            f"the local cluster needs Linux on x86-64, this is {platform.system()} on {platform.machine()}; use kind"
+            "the local cluster needs Linux on x86-64, this is "
+            f"{platform.system()} on {platform.machine()}; use kind"
         )
     if os.geteuid() != 0:
-        raise StepFailedError("the local cluster needs root: it makes containers, a bridge and control groups; use sudo -E")
+        raise StepFailedError(
+            "the local cluster needs root: it makes containers, a bridge and control groups; use sudo -E"
+        )
 
 
 def _marker() -> str | None:
@@ -131,9 +144,18 @@ def _write_files() -> None:
     for folder in (STATE, RUN, PIDS, LOGS, PKI, CONFIG, STATE / "cni", STATE / "kubelet", paths.NODE):
         paths.ensure_private(folder)
     STATE.chmod(0o755)  # pods of other users read what is mounted from here
-    names = "localhost,kubernetes,kubernetes.default,kubernetes.default.svc,kubernetes.default.svc.cluster.local"
+    names = (
+        "localhost,kubernetes,kubernetes.default,kubernetes.default.svc,kubernetes.default.svc.cluster.local"
+    )
     ips = f"{paths.NODE_IP},{paths.SERVICE_IP},127.0.0.1"
-    command = [paths.BINARY, "pki", f"--dir={PKI}", f"--node={paths.NAME}", f"--ips={ips}", f"--names={names}"]
+    command = [
+        str(paths.BINARY),
+        "pki",
+        f"--dir={PKI}",
+        f"--node={paths.NAME}",
+        f"--ips={ips}",
+        f"--names={names}",
+    ]
     output_of(command)
     for identity in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns"):
         _write(CONFIG / f"{identity}.kubeconfig", render.kubeconfig(_SERVER, PKI, identity))
@@ -193,15 +215,21 @@ def _wait(what: str, answers: Callable[[], bool], part: str, seconds: float) -> 
         if not processes.running(part, PIDS):
             raise failure(f"{part} ended while waiting for {what}", LOGS / f"{part}.log")
         if time.monotonic() > deadline:
-            others = "".join(f"\n  {LOGS}/{p}.log ends with:\n{tail(LOGS / f'{p}.log', 3)}" for p in PARTS if p != part)
-            raise StepFailedError(f"{failure(f'{what}: no answer for {seconds:.0f} s', LOGS / f'{part}.log')}{others}")
+            others = "".join(
+                f"\n  {LOGS}/{p}.log ends with:\n{tail(LOGS / f'{p}.log', 3)}" for p in PARTS if p != part
+            )
+            raise StepFailedError(
+                f"{failure(f'{what}: no answer for {seconds:.0f} s', LOGS / f'{part}.log')}{others}"
+            )
         time.sleep(0.1)
 
 
 def _get(path: str, timeout: float = 5) -> bytes:
     context = ssl.create_default_context(cafile=str(PKI / "ca.crt"))
     context.load_cert_chain(PKI / "admin.crt", PKI / "admin.key")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
     with opener.open(f"{_SERVER}{path}", timeout=timeout) as answer:
         body: bytes = answer.read()
         return body
@@ -225,11 +253,18 @@ def _node_ready() -> bool:
 def _advertise_gpus() -> None:
     """Make the node offer GPUs that it does not have, as the API documents it for extended resources.
 
-    The kubelet keeps what it finds in the status, but a node that registers anew starts without: so this comes after
-    Ready, and again with every `up`.
+    The kubelet keeps what it finds in the status, but a node that registers anew starts without: so this
+    comes after Ready, and again with every `up`.
     """
     patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(GPUS)}]
-    command = ("patch", "node", paths.NAME, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
+    command = (
+        "patch",
+        "node",
+        paths.NAME,
+        "--subresource=status",
+        "--type=json",
+        f"--patch={json.dumps(patch)}",
+    )
 
     def offered() -> bool:
         allocatable = json.loads(_get(f"/api/v1/nodes/{paths.NAME}"))["status"]["allocatable"]
@@ -244,7 +279,9 @@ def _advertise_gpus() -> None:
 
 def _dns_answers() -> bool:
     """Ask the name service for the API server's own Service over UDP."""
-    name = b"".join(bytes([len(part)]) + part.encode() for part in "kubernetes.default.svc.cluster.local".split("."))
+    name = b"".join(
+        bytes([len(part)]) + part.encode() for part in ["kubernetes", "default", "svc", "cluster", "local"]
+    )
     question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x00\x01\x00\x01"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.5)

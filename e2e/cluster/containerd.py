@@ -1,7 +1,7 @@
 """Talk to the cluster's containerd through `ctr`: images in, containers out.
 
-Images live in the cache and survive `down`, so what is imported once is there at the next start. Containers do not: a
-cluster begins and ends without any.
+Images live in the cache and survive `down`, so what is imported once is there at the next start. Containers
+do not: a cluster begins and ends without any.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def images() -> dict[str, str]:
 
 
 def load(archive: Path) -> list[str]:
-    """Import an image archive (OCI or `docker save`) and return what `ctr` says it imported, one line each."""
+    """Import an image archive (OCI or `docker save`) and return the lines that `ctr` says about it."""
     if not archive.is_file():
         raise StepFailedError(f"{archive}: no such file; give the path of an image archive")
     said = output_of([*_CTR, "images", "import", "--digests=false", archive], timeout=900)
@@ -51,7 +51,9 @@ def load_image(made: Image) -> bool:
             write_archive(made, process.stdin)
         if process.wait():
             said.seek(0)
-            raise StepFailedError(f"importing {made.name}: {said.read().decode(errors='replace').strip()[-800:]}")
+            raise StepFailedError(
+                f"importing {made.name}: {said.read().decode(errors='replace').strip()[-800:]}"
+            )
     return True
 
 

@@ -1,7 +1,8 @@
 """The parts that come from the distribution: containerd, runc, the CNI plugins, and the tools to make images.
 
-Only what is missing is installed, and Debian's habit of starting a service on installation is refused for the moment
-of the installation, so that no second containerd runs. On another distribution this says what to install.
+Only what is missing is installed, and Debian's habit of starting a service on installation is refused for the
+moment of the installation, so that no second containerd runs. On another distribution this says what to
+install.
 """
 
 import os
@@ -31,10 +32,12 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def present(proof: str) -> bool:
-    """Say whether a program (by name) or a file (by path) exists; system directories count even off the PATH."""
+    """Say whether a program (by name) or a file (by path) exists, also in system directories off the PATH."""
     if proof.startswith("/"):
         return Path(proof).exists()
-    return shutil.which(proof, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin") is not None
+    return (
+        shutil.which(proof, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin") is not None
+    )
 
 
 def missing(parts: dict[str, str]) -> list[str]:
@@ -49,8 +52,8 @@ def ensure(packages: Iterable[str]) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise StepFailedError(
-            f"missing on this machine: {', '.join(wanted)} (names of Debian packages). They are installed by themselves on "
-            "Debian and Ubuntu as root; elsewhere install their equals and try again"
+            f"missing on this machine: {', '.join(wanted)} (Debian's names). Installed by itself on Debian "
+            "and Ubuntu as root; elsewhere install their equals and try again"
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     log = LOGS / "apt.log"
@@ -64,7 +67,9 @@ def ensure(packages: Iterable[str]) -> None:
         try:
             run_logged("installing packages", install, log, env=environment)
         except StepFailedError:  # an index that is missing or out of date
-            run_logged("apt-get update", ["apt-get", "update", "-q"], LOGS / "apt-update.log", env=environment)
+            run_logged(
+                "apt-get update", ["apt-get", "update", "-q"], LOGS / "apt-update.log", env=environment
+            )
             run_logged("installing packages", install, log, env=environment)
     finally:
         if refuse_start:

@@ -1,14 +1,14 @@
 """Shared libraries that exist, so that the dynamic linker is content, and do nothing.
 
-The PyPI build of PyTorch is the CUDA build: it names cuBLAS, cuDNN, NCCL and friends as libraries it needs, and the
-loader refuses to start without them, although a process on a machine without a GPU never calls one function of theirs.
-They are nearly half of an installation, and would be copied four times on the way into a container. So they are
-replaced: this module reads which functions the remaining libraries take from the missing ones and writes small ELF
-files with the wanted names that define them.
+The PyPI build of PyTorch is the CUDA build: it names cuBLAS, cuDNN, NCCL and friends as libraries it needs,
+and the loader refuses to start without them, although a process on a machine without a GPU never calls one
+function of theirs. They are nearly half of an installation, and would be copied four times on the way into a
+container. So they are replaced: this module reads which functions the remaining libraries take from the
+missing ones and writes small ELF files with the wanted names that define them.
 
-It writes x86-64 shared objects only and understands of ELF what is needed for that (System V ABI, chapters 4 and 5).
-It refuses to pretend: a stubbed function is an illegal instruction, so that code which did call it stops at once instead
-of computing something wrong.
+It writes x86-64 shared objects only and understands of ELF what is needed for that (System V ABI, chapters 4
+and 5). It refuses to pretend: a stubbed function is an illegal instruction, so that code which did call it
+stops at once instead of computing something wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHT_DYNAMIC, _SHT_DYNSYM, _STB_WEAK, _DT_NEEDED = 6, 11, 2, 1
 
 @dataclass(frozen=True)
 class Linkage:
-    """What one library says to the linker: names it defines, names it takes from others, libraries it needs."""
+    """What one library says to the linker: names it defines, names it takes, libraries it needs."""
 
     defined: frozenset[str]
     missing: frozenset[str]  # weak ones excluded: they may stay missing
@@ -83,8 +83,9 @@ def _hash(name: bytes) -> int:
 def write_stub(target: Path, functions: Collection[str] = (), needed: str | None = None) -> None:
     """Write a shared library called `target.name` whose `functions` stop the process when they are called.
 
-    `needed` names another library to load with it. The file has no sections: one readable and executable segment with
-    the tables and the code, and one writable segment with the dynamic table, into which the loader writes.
+    `needed` names another library to load with it. The file has no sections: one readable and executable
+    segment with the tables and the code, and one writable segment with the dynamic table, into which the
+    loader writes.
     """
     names = sorted(set(functions))
     strings = bytearray(b"\0")

@@ -1,8 +1,8 @@
 """What the cluster changes on the machine beside processes, and how each change is taken back.
 
-A bridge, two nftables tables, control groups, mounts, a handful of kernel settings. Every name is ours alone; kernel
-settings are written down before they are changed and put back by `restore`. Taking back never fails: what is gone
-already is gone.
+A bridge, two nftables tables, control groups, mounts, a handful of kernel settings. Every name is ours alone;
+kernel settings are written down before they are changed and put back by `restore`. Taking back never fails:
+what is gone already is gone.
 """
 
 import contextlib
@@ -22,20 +22,25 @@ from e2e.cluster.progress import StepFailedError, output_of
 _CGROUPS = Path("/sys/fs/cgroup")
 _SYSCTLS = {
     "net/ipv4/ip_forward": "1",
-    "net/bridge/bridge-nf-call-iptables": "1",  # else a reply between two pods would bypass the Service's translation
+    # else a reply between two pods would bypass the translation of their Service's address
+    "net/bridge/bridge-nf-call-iptables": "1",
     "fs/inotify/max_user_instances": "1024",
 }
 _ALSO_SAVED = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")  # the kubelet sets these
 _SAVED = STATE / "sysctls.json"
-_SHIM_SOCKETS = Path("/run/containerd/s")  # containerd puts its shims' sockets here, wherever its own state is
+_SHIM_SOCKETS = Path(
+    "/run/containerd/s"
+)  # containerd puts its shims' sockets here, wherever its own state is
 
 
 def prepare() -> None:
-    """Make the bridge, the control groups, the network tables and the kernel settings. May be called again."""
+    """Make the bridge, the control groups, network tables and kernel settings. May be called again."""
     if not Path("/proc/sys/net/bridge").exists():
         output_of(["modprobe", "br_netfilter"], check=False)
     if not Path("/proc/sys/net/bridge").exists():
-        raise StepFailedError("this kernel has no br_netfilter, which Services between pods need; load or build it in")
+        raise StepFailedError(
+            "this kernel has no br_netfilter, which Services between pods need; load or build it in"
+        )
     if not _SAVED.exists():
         values = {name: Path(f"/proc/sys/{name}").read_text().strip() for name in (*_SYSCTLS, *_ALSO_SAVED)}
         _SAVED.write_text(json.dumps(values))
@@ -54,17 +59,24 @@ def prepare() -> None:
 
 
 def cgroups() -> list[Path]:
-    """Return where the cluster's control group is: one directory (version 2), or one for each controller (version 1)."""
+    """Return where the cluster's control group is: one directory (version 2), or one for each controller
+    (version 1).
+    """
     if (_CGROUPS / "cgroup.controllers").exists():
         wanted = {"cpu", "cpuset", "memory", "pids", "io"}
         have = set((_CGROUPS / "cgroup.controllers").read_text().split())
         with contextlib.suppress(OSError):
-            (_CGROUPS / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(wanted & have)))
+            (_CGROUPS / "cgroup.subtree_control").write_text(
+                " ".join(f"+{name}" for name in sorted(wanted & have))
+            )
         return [_CGROUPS / NAME]
     return [
         folder / NAME
         for folder in sorted(_CGROUPS.iterdir())
-        if folder.is_dir() and not folder.is_symlink() and (folder / "cgroup.procs").exists() and folder.name != "unified"
+        if folder.is_dir()
+        and not folder.is_symlink()
+        and (folder / "cgroup.procs").exists()
+        and folder.name != "unified"
     ]
 
 
@@ -116,12 +128,17 @@ def _contained() -> Iterator[int]:
 
 
 def _shims() -> Iterator[int]:
-    """Shims name the socket of the containerd they belong to on their command line, and ours is nobody else's."""
+    """Shims name the socket of the containerd they belong to on their command line, and ours is nobody
+    else's.
+    """
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"containerd-shim-runc-v2") and f"{RUN}/containerd.sock".encode() in words:
+                if (
+                    words[0].endswith(b"containerd-shim-runc-v2")
+                    and f"{RUN}/containerd.sock".encode() in words
+                ):
                     yield int(entry.name)
 
 
@@ -149,7 +166,9 @@ def _remove_groups(group: Path) -> None:
 
 
 def _remove_host_ports() -> None:
-    """Remove the portmap plugin's chains if no other container network uses them: they hold rules for our pods only."""
+    """Remove the portmap plugin's chains if no other container network uses them: they hold rules for our
+    pods only.
+    """
     for command in ("iptables", "ip6tables"):
         for table in ("nat", "filter"):
             rules = output_of([command, "-w", "-t", table, "-S"], check=False).splitlines()
@@ -157,7 +176,11 @@ def _remove_host_ports() -> None:
                 continue  # a host port that is still in use belongs to somebody else: our pods are gone
             for rule in rules:
                 words = rule.split()
-                if words[0] == "-A" and any(w.startswith("CNI-HOSTPORT-") for w in words) and not words[1].startswith("CNI-"):
+                if (
+                    words[0] == "-A"
+                    and any(w.startswith("CNI-HOSTPORT-") for w in words)
+                    and not words[1].startswith("CNI-")
+                ):
                     output_of([command, "-w", "-t", table, "-D", *words[1:]], check=False)
             chains = [r.split()[1] for r in rules if r.startswith("-N CNI-HOSTPORT-")]
             for action in ("-F", "-X"):

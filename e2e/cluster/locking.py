@@ -1,7 +1,8 @@
 """One at a time: two runs that build or start the same thing wait for each other.
 
-A build is guarded by a file lock in the cache, which the kernel drops when its holder dies. The cluster itself is one
-per machine, whoever's cache is used, and must leave no file behind: its lock is a name in the abstract socket namespace.
+A build is guarded by a file lock in the cache, which the kernel drops when its holder dies. The cluster
+itself is one per machine, whoever's cache is used, and must leave no file behind: its lock is a name in the
+abstract socket namespace.
 """
 
 import contextlib

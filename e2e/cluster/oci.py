@@ -1,9 +1,9 @@
 """Image archives without a builder: layers that are tar files, a manifest, and a tar around them.
 
-For an image that is a directory of gigabytes a builder copies it into its storage, copies it out into an archive, and
-compresses it on the way. None of that helps an image that never leaves the machine: here the layer is written once and
-streamed to containerd. Layers are reproducible (sorted, owner root, times at the epoch), so an unchanged directory gives
-an unchanged digest and is not imported twice.
+For an image that is a directory of gigabytes a builder copies it into its storage, copies it out into an
+archive, and compresses it on the way. None of that helps an image that never leaves the machine: here the
+layer is written once and streamed to containerd. Layers are reproducible (sorted, owner root, times at the
+epoch), so an unchanged directory gives an unchanged digest and is not imported twice.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class _Hashing(io.RawIOBase):
 
 
 def layer_from(trees: Iterable[tuple[Path, str]], target: Path) -> Layer:
-    """Write `target` as a layer that has each directory (or file) under the given absolute path in the image."""
+    """Write `target` as a layer that has each directory (or file) under the given path of the image."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         hashing = _Hashing(file)
@@ -102,11 +102,14 @@ def _add(tar: tarfile.TarFile, source: Path, place: str) -> None:
 
 
 def image(name: str, layers: Sequence[Layer], config: dict[str, Any]) -> Image:
-    """Return the image of these layers; `config` is the OCI image configuration's `config` (Entrypoint, User, Env …)."""
+    """Return the image of these layers; `config` is the OCI image configuration's `config` (Entrypoint, User,
+    Env …).
+    """
     described = {
         "architecture": "amd64",
         "os": "linux",
         "config": config,
+        "history": [{"created_by": "e2e.cluster"} for _ in layers],  # buildah counts them against the layers
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}" for layer in layers]},
     }
     blobs: dict[str, bytes] = {}
@@ -126,11 +129,16 @@ def image(name: str, layers: Sequence[Layer], config: dict[str, Any]) -> Image:
             "layers": [{"mediaType": _LAYER, "digest": f"sha256:{x.digest}", "size": x.size} for x in layers],
         },
     )
-    return Image(name, manifest["digest"], blobs | {"": json.dumps(_index(name, manifest)).encode()}, tuple(layers))
+    return Image(
+        name, manifest["digest"], blobs | {"": json.dumps(_index(name, manifest)).encode()}, tuple(layers)
+    )
 
 
 def _index(name: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    annotations = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+    annotations = {
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+    }
     return {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [manifest | {"annotations": annotations}]}
 
 

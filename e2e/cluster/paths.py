@@ -1,8 +1,8 @@
 """Where things are and what they are called.
 
-Two kinds of places: the cache (per user, survives `down`, safe to delete whenever no cluster runs) and the state of the
-running cluster (one per machine, because a bridge, a node address and control groups exist once per machine too). None
-is in the checkout, so a second checkout finds and cleans up what the first one left.
+Two kinds of places: the cache (per user, survives `down`, safe to delete whenever no cluster runs) and the
+state of the running cluster (one per machine, because a bridge, a node address and control groups exist once
+per machine too). None is in the checkout, so a second checkout finds and cleans up what the first one left.
 """
 
 import os
@@ -25,7 +25,9 @@ IMAGES = CACHE / "images"
 NODE = CACHE / "node"  # containerd's content and snapshots: images stay imported while the cluster is down
 
 STATE = Path("/var/lib/torpor-cluster")  # on disk: pods' volumes can be large, and /run is often noexec
-RUN = Path("/run/torpor-cluster")  # sockets and mounts; a short path, because socket names have a limit of 107 bytes
+RUN = Path(
+    "/run/torpor-cluster"
+)  # sockets and mounts; a short path, because socket names have a limit of 107 bytes
 KUBECONFIG = STATE / "kubeconfig"
 CONTAINERD_SOCKET = RUN / "containerd.sock"
 

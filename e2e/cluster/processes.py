@@ -1,8 +1,9 @@
-"""Long-running processes that outlive the command that started them, and are stopped by the one that ends them.
+"""Long-running processes that outlive the command that started them, and are stopped by the one that ends
+them.
 
-A process id alone is no proof: after a crash or a reboot it may belong to somebody else. So each process is recorded
-with the time the kernel says it was started and the boot it was started in, and a signal is sent only if both still
-match. Nothing is ever looked up by name.
+A process id alone is no proof: after a crash or a reboot it may belong to somebody else. So each process is
+recorded with the time the kernel says it was started and the boot it was started in, and a signal is sent
+only if both still match. Nothing is ever looked up by name.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ class Recorded:
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks since boot; None if there is none or it is a zombie."""
+    """Return when a process was started, in clock ticks since boot; None if gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -44,7 +45,7 @@ def start_time(pid: int) -> int | None:
 def spawn(
     name: str, command: Sequence[str], folder: Path, *, env: Mapping[str, str], log: Path, cwd: str = "/"
 ) -> Recorded:
-    """Start a process in a session of its own, record it as `folder/NAME.json`, append its output to `log`."""
+    """Start a process in its own session, record it as `folder/NAME.json`, append its output to `log`."""
     folder.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -61,7 +62,7 @@ def spawn(
 
 
 def recorded(name: str, folder: Path) -> Recorded | None:
-    """Return the record of a process, whether it still runs or not; None if there is none that can be read."""
+    """Return the record of a process, whether it still runs or not; None if none can be read."""
     try:
         return Recorded(**json.loads((folder / f"{name}.json").read_text()))
     except (OSError, ValueError, TypeError):

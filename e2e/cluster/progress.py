@@ -1,7 +1,8 @@
 """What the user sees: what happens now, how long it has taken, and on failure which log to read.
 
-Every long command writes to a log file instead of the terminal. While it runs its last line is shown on a terminal (and
-once a minute elsewhere, so that a continuous integration job is visibly alive); when it fails the end of the log is.
+Every long command writes to a log file instead of the terminal. While it runs its last line is shown on a
+terminal (and once a minute elsewhere, so that a continuous integration job is visibly alive); when it fails
+the end of the log is.
 """
 
 import os
@@ -48,12 +49,13 @@ def run_logged(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> float:
-    """Run `command` with its output in `log`; return the seconds it took, raise StepFailedError if it fails."""
+    """Run `command` with its output in `log`; return the seconds it took or raise StepFailedError."""
     log.parent.mkdir(parents=True, exist_ok=True)
     began = last = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [os.fspath(part) for part in command], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            [os.fspath(part) for part in command],
+            stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             cwd=cwd, env=None if env is None else dict(env),
         )  # fmt: skip
         try:
@@ -71,7 +73,9 @@ def run_logged(
             process.wait()
             raise
     if code:
-        raise failure(f"{what}: `{' '.join(os.fspath(part) for part in command)[:200]}` ended with status {code}", log)
+        raise failure(
+            f"{what}: `{' '.join(os.fspath(part) for part in command)[:200]}` ended with status {code}", log
+        )
     return time.monotonic() - began
 
 

@@ -1,4 +1,6 @@
-"""Small virtual environments in the cache for the programs that Python packages bring: uv, and Go where it is missing."""
+"""Small virtual environments in the cache for the programs that Python packages bring: uv, and Go where it is
+missing.
+"""
 
 import hashlib
 import shutil
@@ -14,7 +16,7 @@ UV = "uv==0.13.9"
 
 
 def tool_venv(name: str, packages: list[str]) -> Path:
-    """Return the directory of a virtual environment that has `packages` (pinned); make it if it is not there."""
+    """Return the directory of a virtual environment that has `packages` (pinned), made if it is not there."""
     key = hashlib.sha256("\0".join([sys.version, *packages]).encode()).hexdigest()[:12]
     folder = CACHE / "tools" / f"{name}-{key}"
     with build_lock(f"tool-{name}"):
@@ -27,7 +29,9 @@ def tool_venv(name: str, packages: list[str]) -> Path:
                 debian.ensure(["python3-venv"])  # Debian splits it from Python
                 run_logged(f"making {folder}", [sys.executable, "-m", "venv", "--clear", folder], log)
             run_logged(
-                f"installing {' '.join(packages)}", [folder / "bin" / "python", "-m", "pip", "install", *packages], log
+                f"installing {' '.join(packages)}",
+                [folder / "bin" / "python", "-m", "pip", "install", *packages],
+                log,
             )
             (folder / ".complete").touch()
     return folder

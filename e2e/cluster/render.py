@@ -1,12 +1,15 @@
-"""The configuration of every part, as text. Pure: addresses and paths in, files out; `cluster.py` writes them.
+"""The configuration of every part, as text. Pure: addresses and paths in, files out; `cluster.py` writes
+them.
 
 Choices that are not obvious:
-- Nothing listens beyond this machine: the API server and the kubelet on the bridge's address, etcd on loopback.
-- One node cannot elect anybody: leader election of the Kubernetes parts is off, so that a starved machine does not make
-  them give up. Torpor's own election runs over the API as anywhere.
-- The kubelet's disk thresholds are off. A developer's disk is often 90 % full, and evicted pods or deleted images would
-  be found out by a failing test; a disk that is really full still fails.
-- `KubeletInUserNamespace` makes a missing CAP_SYS_RESOURCE harmless, which containers and small VMs often lack.
+- Nothing listens beyond this machine: the API server and the kubelet on the bridge's address, etcd on
+  loopback.
+- One node cannot elect anybody: leader election of the Kubernetes parts is off, so that a starved machine
+  does not make them give up. Torpor's own election runs over the API as anywhere.
+- The kubelet's disk thresholds are off. A developer's disk is often 90 % full, and evicted pods or deleted
+  images would be found out by a failing test; a disk that is really full still fails.
+- `KubeletInUserNamespace` makes a missing CAP_SYS_RESOURCE harmless, which containers and small VMs often
+  lack.
 """
 
 import base64
@@ -17,7 +20,9 @@ from e2e.cluster import paths
 
 
 def kubeconfig(server: str, pki: Path, identity: str) -> str:
-    """Return a kubeconfig (JSON, which is YAML) with the certificates inside, for the identity of that file name."""
+    """Return a kubeconfig (JSON, which is YAML) with the certificates inside, for the identity of that file
+    name.
+    """
 
     def data(name: str) -> str:
         return base64.b64encode((pki / name).read_bytes()).decode()
@@ -31,7 +36,10 @@ def kubeconfig(server: str, pki: Path, identity: str) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
-                {"name": paths.NAME, "cluster": {"server": server, "certificate-authority-data": data("ca.crt")}}
+                {
+                    "name": paths.NAME,
+                    "cluster": {"server": server, "certificate-authority-data": data("ca.crt")},
+                }
             ],
             "users": [{"name": identity, "user": user}],
             "contexts": [{"name": paths.NAME, "context": {"cluster": paths.NAME, "user": identity}}],
@@ -42,10 +50,11 @@ def kubeconfig(server: str, pki: Path, identity: str) -> str:
 
 
 def etcd(data: Path, client: str, peer: str) -> list[str]:
-    """Return etcd's command line. Without fsync: what a power cut loses here is a cluster made for an hour."""
+    """Return etcd's command line. Without fsync: a power cut loses a cluster made for an hour."""
     return [
         "etcd", f"--name={paths.NAME}", f"--data-dir={data}", f"--listen-client-urls={client}",
-        f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
+        f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster={paths.NAME}={peer}", "--unsafe-no-fsync", "--log-level=warn",
         "--auto-compaction-retention=5m", "--quota-backend-bytes=4294967296",
     ]  # fmt: skip
@@ -54,8 +63,10 @@ def etcd(data: Path, client: str, peer: str) -> list[str]:
 def apiserver(pki: Path, etcd_url: str, address: str, port: int, service_cidr: str) -> list[str]:
     """Return the API server's command line; it listens on `address` only."""
     return [
-        "kube-apiserver", f"--etcd-servers={etcd_url}", f"--bind-address={address}", f"--advertise-address={address}",
-        f"--secure-port={port}", f"--service-cluster-ip-range={service_cidr}", "--authorization-mode=Node,RBAC",
+        "kube-apiserver", f"--etcd-servers={etcd_url}", f"--bind-address={address}",
+        f"--advertise-address={address}",
+        f"--secure-port={port}", f"--service-cluster-ip-range={service_cidr}",
+        "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true", "--profiling=false",
         f"--client-ca-file={pki}/ca.crt", f"--tls-cert-file={pki}/apiserver.crt",
         f"--tls-private-key-file={pki}/apiserver.key",
@@ -63,7 +74,8 @@ def apiserver(pki: Path, etcd_url: str, address: str, port: int, service_cidr: s
         f"--service-account-key-file={pki}/service-account.key",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
-        f"--kubelet-client-key={pki}/apiserver-kubelet-client.key", f"--kubelet-certificate-authority={pki}/ca.crt",
+        f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
+        f"--kubelet-certificate-authority={pki}/ca.crt",
         "--kubelet-preferred-address-types=InternalIP",
     ]  # fmt: skip
 
@@ -71,8 +83,10 @@ def apiserver(pki: Path, etcd_url: str, address: str, port: int, service_cidr: s
 def controller_manager(pki: Path, kubeconfig_file: Path) -> list[str]:
     """Return the controller manager's command line."""
     return [
-        "kube-controller-manager", f"--kubeconfig={kubeconfig_file}", "--leader-elect=false", "--secure-port=0",
-        "--use-service-account-credentials=true", f"--service-account-private-key-file={pki}/service-account.key",
+        "kube-controller-manager", f"--kubeconfig={kubeconfig_file}", "--leader-elect=false",
+        "--secure-port=0",
+        "--use-service-account-credentials=true",
+        f"--service-account-private-key-file={pki}/service-account.key",
         f"--root-ca-file={pki}/ca.crt", f"--cluster-signing-cert-file={pki}/ca.crt",
         f"--cluster-signing-key-file={pki}/ca.key", "--kube-api-qps=500", "--kube-api-burst=1000",
         f"--cluster-name={paths.NAME}", "--profiling=false",
@@ -144,14 +158,21 @@ def proxy_config(kubeconfig_file: Path) -> str:
             "healthzBindAddress": "",
             "metricsBindAddress": "",
             "nftables": {"syncPeriod": "30s", "minSyncPeriod": "100ms"},
-            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+            "conntrack": {
+                "maxPerCore": 0,
+                "min": 0,
+                "tcpEstablishedTimeout": "0s",
+                "tcpCloseWaitTimeout": "0s",
+            },
         },
         indent=2,
     )
 
 
 def corefile(kubeconfig_file: Path, resolv_conf: Path | None) -> str:
-    """Return CoreDNS's configuration; names outside the cluster are asked for at the machine's own resolvers, if any."""
+    """Return CoreDNS's configuration; names outside the cluster are asked for at the machine's own resolvers,
+    if any.
+    """
     forward = f"    forward . {resolv_conf}\n" if resolv_conf else ""
     return (
         ".:53 {\n"
@@ -174,7 +195,11 @@ def dns_rbac() -> list[dict[str, object]]:
     """Return the objects that let CoreDNS read what it answers from."""
     name = "torpor-local:coredns"
     rules = [
-        {"apiGroups": [""], "resources": ["services", "namespaces", "pods"], "verbs": ["list", "watch", "get"]},
+        {
+            "apiGroups": [""],
+            "resources": ["services", "namespaces", "pods"],
+            "verbs": ["list", "watch", "get"],
+        },
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
     ]
     rbac = "rbac.authorization.k8s.io"
@@ -191,13 +216,16 @@ def dns_rbac() -> list[dict[str, object]]:
 
 
 def containerd() -> str:
-    """Return containerd's configuration: own socket, own directories, and nothing that needs a privilege we may lack."""
+    """Return containerd's configuration: own socket, own directories, and nothing that needs a privilege we
+    may lack.
+    """
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     return f"""version = 2
 root = "{paths.NODE}/containerd"
 state = "{paths.RUN}/containerd"
 disabled_plugins = [
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt",
 ]
 
@@ -253,7 +281,9 @@ def cni() -> str:
 
 
 def masquerade() -> str:
-    """Return the nftables commands that let pods reach what lies beyond this machine (model hubs, registries)."""
+    """Return the nftables commands that let pods reach what lies beyond this machine (model hubs,
+    registries).
+    """
     table = f"inet {paths.NAME}"
     return (
         f"add table {table}\n"

@@ -1,10 +1,11 @@
-"""Real vLLM and a real model on a machine without a GPU: one directory, used on this host and inside an image.
+"""Real vLLM and a real model on a machine without a GPU: one directory, used on this host and inside an
+image.
 
-The fleet's promises about vLLM are worth what the real program says, so tests compare with it. It is installed from the
-package registry as a plain directory of packages (no virtual environment around them), so that the same files serve a
-Python on this host and Debian's Python in a container. What a CPU never uses is left out (`vllm/overrides.txt`) or
-replaced by stubs, which takes two thirds of the size away. The model is SmolLM2-135M-Instruct, which a Python package
-carries as GGUF; it is turned into an ordinary checkpoint once.
+The fleet's promises about vLLM are worth what the real program says, so tests compare with it. It is
+installed from the package registry as a plain directory of packages (no virtual environment around them), so
+that the same files serve a Python on this host and Debian's Python in a container. What a CPU never uses is
+left out (`vllm/overrides.txt`) or replaced by stubs, which takes two thirds of the size away. The model is
+SmolLM2-135M-Instruct, which a Python package carries as GGUF; it is turned into an ordinary checkpoint once.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from e2e.cluster.progress import StepFailedError, run_logged, say
 VERSION = "0.32.0"
 REQUIREMENTS = HERE / "vllm" / "requirements.txt"
 _CONVERT = HERE / "vllm" / "convert.py"
+_RECIPE = 1  # raise it when the same inputs should give something else
 _ABSENT = "libtorpor_absent.so"
 _UNUSED = (
     "bin", "torch/include", "torch/share", "torch/lib/libtorch_cuda_linalg.so",
@@ -62,20 +64,33 @@ class VllmEnv:
             "model": str(self.model),
             "version": VERSION,
             "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
-            "args": ["--enforce-eager", "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "8"],
+            "args": [
+                "--enforce-eager",
+                "--dtype",
+                "bfloat16",
+                "--max-model-len",
+                "2048",
+                "--max-num-seqs",
+                "8",
+            ],
         }
 
 
 def env_key() -> str:
     """Return the hash of everything that decides the result."""
-    sources = (REQUIREMENTS, _CONVERT, Path(__file__), HERE / "elfstub.py")
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    sources = (REQUIREMENTS, _CONVERT, HERE / "elfstub.py")
+    digest = hashlib.sha256(f"{_RECIPE}{_UNUSED}".encode())
+    for source in sources:
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def ensure_env() -> VllmEnv:
     """Return the environment, installing it if it is not there (about a minute and 2 GB)."""
     if platform.machine() != "x86_64":
-        raise StepFailedError(f"real vLLM on a CPU is prepared for x86-64, this machine is {platform.machine()}")
+        raise StepFailedError(
+            f"real vLLM on a CPU is prepared for x86-64, this machine is {platform.machine()}"
+        )
     root = CACHE / "vllm"
     found = VllmEnv(root / env_key())
     with build_lock("vllm"):
@@ -86,19 +101,25 @@ def ensure_env() -> VllmEnv:
                 made = VllmEnv(Path(temporary) / "env")
                 _make(made)
                 made.folder.rename(found.folder)
-            for old in root.iterdir():
-                if old != found.folder:
-                    shutil.rmtree(old, ignore_errors=True)
+            _forget_old(root)
     return found
+
+
+def _forget_old(root: Path) -> None:
+    """Keep the newest two: another checkout may still use the older one."""
+    made = sorted((p for p in root.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
+    for old in made[:-2]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _make(made: VllmEnv) -> None:
     log = LOGS / "vllm-install.log"
     say(f"installing vLLM {VERSION} for CPUs ({log})")
     command = [
-        python_tools.uv(), "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-        "--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_34", "--target", made.site_packages,
-        "-r", REQUIREMENTS,
+        str(python_tools.uv()), "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:",
+        "--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_34", "--target",
+        str(made.site_packages),
+        "-r", str(REQUIREMENTS),
     ]  # fmt: skip
     seconds = run_logged("installing vLLM", command, log, env=_uv_environment())
     say(f"installed vLLM ({seconds:.0f} s); leaving out what a CPU does not use")
@@ -107,7 +128,10 @@ def _make(made: VllmEnv) -> None:
     _write_venv(made)
     made.model.mkdir(parents=True)
     seconds = run_logged(
-        "converting the model", [made.python, _CONVERT, made.model], LOGS / "model.log", env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        "converting the model",
+        [made.python, _CONVERT, made.model],
+        LOGS / "model.log",
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
     for file in made.model.iterdir():
         file.chmod(0o644)  # the weights are written for their owner only
@@ -124,7 +148,9 @@ def _uv_environment() -> dict[str, str]:
 
 
 def _slim(site: Path) -> None:
-    """Delete what is never used and write stubs for the libraries that PyTorch names but never calls without a GPU."""
+    """Delete what is never used and write stubs for the libraries that PyTorch names but never calls without
+    a GPU.
+    """
     for name in _UNUSED:
         path = site / name
         if path.is_dir():
@@ -152,7 +178,9 @@ def _write_metadata(site: Path) -> None:
 def _write_venv(made: VllmEnv) -> None:
     python = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
     if not python:
-        raise StepFailedError("vLLM's packages are built for Python 3.11 and there is none; install python3.11")
+        raise StepFailedError(
+            "vLLM's packages are built for Python 3.11 and there is none; install python3.11"
+        )
     venv = made.folder / "venv"
     subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True, timeout=120)
     with contextlib.suppress(StopIteration):
@@ -161,6 +189,7 @@ def _write_venv(made: VllmEnv) -> None:
     script = venv / "bin" / "vllm"
     script.write_text(
         '#!/bin/sh\nexec "$(dirname "$(readlink -f "$0")")/python" -c '
-        "'import sys; from vllm.entrypoints.cli.main import main; sys.argv[0] = \"vllm\"; sys.exit(main())' \"$@\"\n"
+        '\'import sys; from vllm.entrypoints.cli.main import main; sys.argv[0] = "vllm"; '
+        'sys.exit(main())\' "$@"\n'
     )
     script.chmod(0o755)

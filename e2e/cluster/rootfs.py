@@ -1,0 +1,104 @@
+"""The base image: Debian with Python, made by debootstrap where no registry of images can be reached.
+
+The public images build on `python:3.11-slim-bookworm`. This is its stand-in with the same interpreter version
+and C library, and nothing that a container of ours uses comes from elsewhere.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from e2e.cluster import debian
+from e2e.cluster.locking import build_lock
+from e2e.cluster.oci import Image, Layer, image, layer_from, write_archive
+from e2e.cluster.paths import IMAGES, LOGS
+from e2e.cluster.progress import output_of, run_logged, say
+
+NAME = "localhost/torpor-base:bookworm"
+_RECIPE = 1  # raise it when the same inputs should give something else
+_SUITE = "bookworm"
+_PACKAGES = ("python3", "ca-certificates")
+# Without a use in a container, or only for installing more packages.
+_TRIM = (
+    "usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*", "usr/share/i18n/*",
+    "usr/share/lintian/*", "var/lib/apt/lists/*", "var/cache/apt/*", "var/cache/debconf/*-old",
+    "var/log/*.log",
+    "var/log/apt/*", "usr/lib/python3.11/ensurepip", "usr/lib/python3.11/idlelib",
+    "usr/lib/python3.11/lib2to3",
+    "usr/share/python-wheels/*", "dev/*", "proc/*", "sys/*", "var/lib/dpkg/*-old",
+)  # fmt: skip
+
+
+def base_image() -> Image:
+    """Return the base image, making it if it is not in the cache (under a minute)."""
+    key = hashlib.sha256(f"{_RECIPE}{_SUITE}{_PACKAGES}{_TRIM}".encode()).hexdigest()[:12]
+    folder = IMAGES / f"base-{key}"
+    with build_lock("base-image"):
+        if not (folder / "archive.tar").exists():
+            _make(folder)
+    digest, size = (folder / "layer.digest").read_text().split()
+    return _image(Layer(digest, int(size), folder / "layer.tar"))
+
+
+def archive() -> Path:
+    """Return the base image as an OCI archive."""
+    layer = base_image().layers[0]
+    assert isinstance(layer.source, Path)
+    return layer.source.with_name("archive.tar")
+
+
+def _image(layer: Layer) -> Image:
+    return image(
+        NAME,
+        [layer],
+        {"Cmd": ["python3"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+    )
+
+
+def _make(folder: Path) -> None:
+    debian.ensure(debian.missing(debian.IMAGE_PARTS))
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for old in IMAGES.glob(".base-*"):
+        remove_tree(old)
+    log = LOGS / "debootstrap.log"
+    say(f"making the base image from Debian {_SUITE} packages ({log})")
+    temporary = Path(tempfile.mkdtemp(dir=IMAGES, prefix=".base-"))
+    try:
+        root = temporary / "root"
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root)]
+        if mirror := os.environ.get("TORPOR_DEBIAN_MIRROR"):
+            command.append(mirror)
+        seconds = run_logged("debootstrap", command, log)
+        trim(root, _TRIM)
+        made = temporary / "image"
+        made.mkdir()
+        layer = layer_from([(root, "/")], made / "layer.tar")
+        (made / "layer.digest").write_text(f"{layer.digest} {layer.size}")
+        with (made / "archive.tar").open("wb") as target:
+            write_archive(_image(layer), target)
+        remove_tree(folder)
+        made.rename(folder)
+        say(f"made the base image ({seconds:.0f} s, {layer.size >> 20} MiB)")
+    finally:
+        remove_tree(temporary)
+
+
+def trim(root: Path, patterns: Iterable[str]) -> None:
+    """Delete what matches below `root`."""
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a directory in which a program that was killed may have left something mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4].startswith(f"{folder}/"):
+            output_of(["umount", "-l", line.split()[4]], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
