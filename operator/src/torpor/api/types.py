@@ -9,19 +9,10 @@ from typing import ClassVar, Final, Literal
 
 from torpor.api import constants, names
 from torpor.api.base import ApiModel, Rule
+from torpor.api.engine import Engine, EnvVar, Resources
+from torpor.api.model import Model, ModelCache
 from torpor.api.names import FleetKey
-from torpor.api.spec import (
-    ColdStart,
-    Engine,
-    EnvVar,
-    InferenceServiceSpec,
-    Model,
-    ModelCache,
-    Resources,
-    Rollout,
-    Scaling,
-    Traffic,
-)
+from torpor.api.spec import ColdStart, InferenceServiceSpec, Rollout, Scaling, Traffic
 from torpor.api.status import (
     Clamp,
     ColdStartPhase,

@@ -13,7 +13,7 @@ what people see; and it ends the pod quickly, because a replica that never serve
 from typing import Any
 
 from torpor.api import constants, names, uri
-from torpor.api.spec import EnvVar
+from torpor.api.engine import EnvVar
 from torpor.api.types import InferenceService
 from torpor.build.common import Manifest
 from torpor.build.settings import BuildSettings
