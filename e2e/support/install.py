@@ -60,12 +60,11 @@ def helm(machine: Machine, *args: str, stdin: str = "", timeout: float = 300) ->
 def install(machine: Machine, values: Object | None = None) -> str:
     """`helm upgrade --install` with the images built here; returns what helm printed.
 
-    Waits until every pod is ready. `values` are merged over VALUES. The images' tag never changes, so what they were
-    built from is put on the pods: a new build replaces them, an old one leaves them alone.
+    Waits until every pod is ready. `values` are merged over VALUES. The tag of our images never changes, so
+    what they come from is put on the pods: a new build replaces them, an old one leaves them alone.
     """
-    built = {
-        part: {"podAnnotations": {BUILD: hash_}} for part, hash_ in machine.builds.items() if part != "engine"
-    }
+    ours = {part: made for part, made in machine.builds.items() if part != "engine"}
+    built = {part: {"podAnnotations": {BUILD: made}} for part, made in ours.items()}
     where = ("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m", "--values", "-")
     told = json.dumps(merge(merge(VALUES, built), values or {}))  # JSON is YAML
     return helm(machine, "upgrade", "--install", RELEASE, str(CHART), *where, stdin=told)
