@@ -139,7 +139,9 @@ class Registry:
 
     def by_host(self, host: str) -> Fleet | None:
         """Return the fleet that a Host header names."""
-        key = names.fleet_of_host(host, self.settings.cluster_domain) if host else None
+        if "." not in host:
+            return None
+        key = names.fleet_of_host(host, self.settings.cluster_domain)
         return self.fleets.get(key) if key else None
 
     def models(self, host: str) -> list[tuple[str, int]]:

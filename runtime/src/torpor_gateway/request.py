@@ -138,12 +138,13 @@ def parse_head(raw: bytes, max_headers: int) -> RequestHead:
     if head.version not in ("1.1", "1.0"):
         raise _bad(f"HTTP/{head.version} is not spoken here; use HTTP/1.1")
     head.keep_alive = head.version == "1.1"
-    _read_headers(head, lines.headers)
+    read_headers(head, lines.headers, version=head.version)
     _read_target(head, lines.url)
     return head
 
 
-def _read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]]) -> None:
+def read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]], *, version: str) -> None:
+    """Take over what the header fields say. Raises Refusal 400 or 417."""
     forward: list[bytes] = []
     hosts = lengths = codings = 0
     drop: set[bytes] = set()
@@ -182,16 +183,16 @@ def _read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]]) -> None
         elif lower == b"expect":
             if value.lower() != b"100-continue":
                 raise Refusal(417, "expectation_failed", "Expect: only 100-continue is understood")
-            head.expects_continue = head.version == "1.1"
+            head.expects_continue = version == "1.1"
         elif lower == b"authorization":
             head.authorization = value  # for the gateway's own doors
         elif lower == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             head.request_id = value
-    if hosts > 1 or (hosts == 0 and head.version == "1.1"):
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise _bad("Host: exactly one is required")
     if lengths > 1 or codings > 1 or (lengths and codings):
         raise _bad("a body is framed by one Content-Length or one Transfer-Encoding, not by several")
-    if head.chunked and head.version == "1.0":
+    if head.chunked and version == "1.0":
         raise _bad("Transfer-Encoding: not in HTTP/1.0")
     if drop:
         forward = [line for line in forward if line.partition(b":")[0].lower() not in drop]

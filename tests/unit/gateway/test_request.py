@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torpor_gateway.answers import Refusal
 from torpor_gateway.chunks import ChunkedDecoder
-from torpor_gateway.request import RequestReader
+from torpor_gateway.request import RequestHead, RequestReader, parse_head, read_headers
 from torpor_gateway.settings import Settings
 
 SETTINGS = Settings(max_body_bytes=200, max_header_bytes=1024, max_headers=8)
@@ -133,3 +133,33 @@ def test_hostile_request_ids_are_dropped(hostile):
     assert reader.head is not None
     assert reader.head.request_id == b""
     assert reader.head.forward == b""
+
+
+@pytest.mark.parametrize(
+    "text", [b"\x00", b"\x01", b"\x0b", b"\x1f", b"\x7f", b"\r", b"\n", b"\r\n ", b"\r\n\t"]
+)
+@pytest.mark.parametrize(
+    "where", [b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: y%bz\r\n\r\n"]
+)
+def test_heads_are_screened_before_the_parser_sees_them(text, where, monkeypatch):
+    monkeypatch.setattr("httptools.HttpRequestParser", lambda lines: pytest.fail("the parser was asked"))
+    with pytest.raises(Refusal) as refused:
+        parse_head(where % text, 10)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [(b"content-length", b"1"), (b"content-length", b"1")],
+        [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")],
+        [(b"content-length", b"-1")],
+        [(b"content-length", b"0x1")],
+        [(b"transfer-encoding", b"identity")],
+        [(b"host", b"b")],
+    ],
+)
+def test_framing_is_judged_again_after_the_parser(lines):
+    with pytest.raises(Refusal):
+        read_headers(RequestHead(), [(b"host", b"a"), *lines], version="1.1")
