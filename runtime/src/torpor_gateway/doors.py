@@ -78,6 +78,8 @@ class Door:
             await self._handle(raw, reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:
+            pass  # the door closes; asyncio would log a cancelled visit as an error
         finally:
             self._visits.discard(task)
             writer.close()

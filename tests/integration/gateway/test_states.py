@@ -59,6 +59,7 @@ async def test_asleep_a_stream_is_kept_alive_by_comments_only(gateway, engines):
     assert TOKEN in rest
     assert rest.index(TOKEN) < rest.index(DONE)
     assert fleet.arrivals == fleet.completed == 1
+    assert fleet.cold_since is None, "the next wake would be thought nearly over"
 
 
 @pytest.mark.parametrize(("stream", "response"), [(False, "KeepAlive"), (True, "Hold")])
