@@ -39,6 +39,14 @@ def kubeconfig(control_plane: ControlPlane) -> Path:
 def kube(control_plane: ControlPlane) -> Iterator[Kube]:
     """Connect, install the CRD as committed, and wait until its objects can be made."""
     client = Kube(control_plane.kubeconfig, control_plane.binaries / "torpor-kubernetes")
+    try:
+        _install_crd(client)
+        yield client
+    finally:
+        client.close()
+
+
+def _install_crd(client: Kube) -> None:
     manifest = yaml.safe_load(CRD_FILE.read_text())
     answer = client.http.post(CRD_PATH, json=manifest)
     assert answer.status_code == 201, answer.text
@@ -47,13 +55,11 @@ def kube(control_plane: ControlPlane) -> Iterator[Kube]:
         lambda: client.http.get(f"/apis/{constants.API_VERSION}/{constants.PLURAL}").status_code == 200,
         "it is served",
     )
-    yield client
-    client.close()
 
 
 def _established(client: Kube) -> bool:
     found = client.http.get(f"{CRD_PATH}/{constants.CRD_NAME}").json()
-    conditions = {it["type"]: it for it in found.get("status", {}).get("conditions", [])}
+    conditions = {it["type"]: it for it in (found.get("status") or {}).get("conditions") or []}
     assert conditions.get("NonStructuralSchema", {}).get("status") != "True", conditions
     assert conditions.get("NamesAccepted", {}).get("status") != "False", conditions
     return conditions.get("Established", {}).get("status") == "True"
