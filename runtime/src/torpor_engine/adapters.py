@@ -77,7 +77,7 @@ class Gpu:
 
 
 def interpreter_of(program: str) -> str | None:
-    """The Python that the console script `program` runs on, by its first lines; None for other programs."""
+    """The Python that the console script `program` runs on, by its first lines; None if unknown."""
     try:
         with Path(program).open("rb") as script:
             head = script.read(512).decode("utf-8", "replace")
@@ -87,7 +87,10 @@ def interpreter_of(program: str) -> str | None:
     match = re.match(r"#!\s*(?:/usr/bin/env\s+)?(\S*python[\w.]*)", head) or re.search(
         r"'''exec'\s+[\"']?(\S*python[\w.]*)", head
     )
-    return shutil.which(match.group(1)) if match else None
+    if match:
+        return shutil.which(match.group(1))
+    # A wrapper in another language: the Python beside it, where there is one.
+    return shutil.which("python3", path=str(Path(program).resolve().parent))
 
 
 async def probe(

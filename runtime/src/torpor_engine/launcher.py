@@ -228,9 +228,7 @@ class Launch:
         took = time.monotonic() - begin
         if was_ready and took >= seconds:
             # The engine ends with 0 all the same, and only the clock shows that requests were cut.
-            say(
-                f"spec.drainSeconds={seconds:g}: limit passed, what still ran was cut; raise it if needed"
-            )
+            say(f"spec.drainSeconds={seconds:g}: limit passed, what still ran was cut; raise it if needed")
         if returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM) or (not was_ready and returncode < 0):
             say(f"ended after {took:.1f} s of draining")
             return 0

@@ -135,6 +135,8 @@ def test_interpreter_of_console_scripts(tmp_path: Path) -> None:
         script.write_text(head)
         assert interpreter_of(str(script)) == str(python)
     script.write_text("#!/bin/bash\n")
+    assert interpreter_of(str(script)) == str(python)  # the one beside it
+    python.unlink()
     assert interpreter_of(str(script)) is None
     assert interpreter_of(str(tmp_path / "absent")) is None
 

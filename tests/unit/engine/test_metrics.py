@@ -1,5 +1,7 @@
 """The scan of /metrics: both generations of names, several engines, and everything that is not a number."""
 
+from pathlib import Path
+
 import pytest
 from torpor_engine.metrics import read_metrics
 
@@ -96,3 +98,14 @@ def test_labels_may_hold_anything() -> None:
 def test_capacity_that_is_not_known_yet() -> None:
     body = b'vllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1.0\n'
     assert read_metrics(body).kv_capacity_tokens is None
+
+
+def test_what_vllm_0_32_really_says() -> None:
+    """Recorded while three requests ran on SmolLM2-135M; families that the scan does not want are left out."""
+    sample = read_metrics(Path(__file__).with_name("data").joinpath("vllm_0_32_metrics.txt").read_bytes())
+    assert sample.missing == ()
+    assert (sample.running, sample.waiting, sample.waiting_capacity) == (3, 0, 0)
+    assert sample.kv_utilization == 0.008264
+    assert sample.kv_capacity_tokens == 46592
+    assert sample.prompt_tokens_total == 13
+    assert sample.preemptions_total == 0
