@@ -89,7 +89,7 @@ class Operator:
                 work = asyncio.create_task(self._work(tasks), name="work")
                 done, _ = await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
                 error = work.exception() if work in done else None
-                # kopf that ends without an error was told to, by a signal that came before our handlers were back.
+                # kopf that ends without an error was told to, by a signal before our handlers were back.
                 code = 1 if isinstance(error, Exception) and not isinstance(error, ToldToStopError) else 0
                 if code:
                     log.error("ending: %s", error)

@@ -125,6 +125,9 @@ def start(kube, namespace, gateway, tmp_path):
 
 @pytest.fixture
 def cluster(kube, namespace, gateway, start):
+    # No controller makes it here, and pods are refused without it.
+    account = {"metadata": {"name": "default"}}
+    kube.http.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", json=account)
     operator = start()
     operator.wait_leading()
     operator.wait_streaming()

@@ -42,7 +42,7 @@ class OperatorProcess:
     def get(self, path):
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
 
-    def wait(self, path, probe, what, seconds=30):
+    def wait(self, path, probe, what, seconds=90):
         """Poll a page of the admin port until `probe(answer)` holds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -52,8 +52,13 @@ def test_what_somebody_changed_or_deleted_is_repaired(cluster):
     service = f"/api/v1/namespaces/{cluster.namespace}/services/llm"
     cluster.kube.http.delete(service)
     until(lambda: cluster.get(service), "the Service is there again")
+
+
+def test_a_number_set_on_the_deployment_is_bounded_at_once_and_then_lowered_with_care(cluster):
+    cluster.create(maxReplicas=2)
+    cluster.settled()
     cluster.patch(cluster.deployment_path(), {"spec": {"replicas": 5}})
-    cluster.wait_replicas(0)
+    cluster.wait_replicas(2)
 
 
 def test_what_somebody_added_stays(cluster):

@@ -18,7 +18,7 @@ from torpor.control.rollout import Rollout
 from torpor.control.world import World, condition_of
 from torpor.decide import Decision
 
-ROOM_PATIENCE = 20.0  # seconds without a node after which a wake counts as failed
+ROOM_PATIENCE = 15.0  # seconds without a node after which a wake counts as failed
 
 
 @dataclass(frozen=True, slots=True)
