@@ -101,7 +101,7 @@ def test_capacity_that_is_not_known_yet() -> None:
 
 
 def test_what_vllm_0_32_really_says() -> None:
-    """Recorded while three requests ran on SmolLM2-135M; families that the scan does not want are left out."""
+    """Recorded while three requests ran on SmolLM2-135M; unwanted families are left out."""
     sample = read_metrics(Path(__file__).with_name("data").joinpath("vllm_0_32_metrics.txt").read_bytes())
     assert sample.missing == ()
     assert (sample.running, sample.waiting, sample.waiting_capacity) == (3, 0, 0)
