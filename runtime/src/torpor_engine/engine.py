@@ -33,7 +33,7 @@ SCRAPE_SECONDS = 5.0
 SCRAPE_SHARE = 20  # pause at least this many times as long as the reading took
 SICK_POLL_SECONDS = 2.0
 SICK_LIMIT = 3
-# From the last answer to the end of vLLM's processes it takes about 5 s. The pod's grace period has 15 s for this:
+# From the last answer to the end of its processes vLLM takes about 5 s. The grace period has 15 s for this:
 # the launcher has to be done before the kubelet loses patience, or its last words are lost.
 EXIT_SECONDS = 12.0
 
