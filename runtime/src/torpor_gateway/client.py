@@ -73,7 +73,6 @@ class ClientConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if not self._server.opened(self):
             message = f"the gateway has {self.settings.max_connections} connections, its limit"

@@ -2,7 +2,7 @@
 
 An engine closes an idle connection after five seconds, so one that was idle for four is not used again. It
 may still close in the moment of reuse: a request that a reused connection lost before a single byte came back
-is sent again on a fresh one, without counting as an attempt. Nagle is off; TCP keep-alive notices a dead node
+is sent again on a fresh one, without counting as an attempt. TCP keep-alive notices a dead node
 under a silent, long answer, because a time-out would cut healthy ones.
 """
 
@@ -62,13 +62,12 @@ class UpstreamConnection(asyncio.Protocol):
         return not self._got_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Set the socket's options."""
+        """Set the socket's options; uvloop has switched Nagle off already."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by behaviour
         self.transport = transport
         transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
