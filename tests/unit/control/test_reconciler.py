@@ -162,3 +162,24 @@ async def test_a_predecessors_children_are_waited_for():
         assert place
     assert await desk.look() == pytest.approx(desk.now + 1.0)
     assert desk.server.applied == []
+
+
+async def test_an_answer_with_an_unseen_spec_is_left_to_the_watch():
+    desk = Desk()
+    changed = copy.deepcopy(desk.raw)
+    changed["metadata"]["generation"] = 2
+    desk.server.raw = changed
+    await desk.look()
+    assert "InferenceService/status" in desk.server.applied
+    assert desk.store.get(FLEETS, *KEY)["metadata"]["generation"] == 1
+
+
+async def test_a_name_that_is_taken_is_looked_at_again():
+    desk = Desk()
+
+    async def occupied(resource, namespace, name):
+        return {"metadata": {"name": name}} if resource.kind == "Service" else None
+
+    desk.server.get = occupied
+    assert await desk.look() == pytest.approx(desk.now + 10.0)
+    assert "Service" not in desk.server.applied

@@ -129,7 +129,7 @@ class Reconciler:
         flush = await self._report(facts, memo)
         if outcome.refused:
             raise RefusedError("; ".join(outcome.refused))
-        return self._next_look(world, decision, change, flush)
+        return self._next_look(facts, flush)
 
     def _decide(self, world: World, memo: Memo) -> tuple[Decision | None, Memory, Rollout, Plan]:
         service = world.service
@@ -180,7 +180,9 @@ class Reconciler:
                 return True  # deleted or recreated meanwhile: the watch brings the news
             raise
         memo.status_written = world.clock
-        self._parts.store.put(FLEETS, answer)
+        if int(answer["metadata"].get("generation") or 0) == world.generation:
+            # Otherwise the answer carries a spec that nobody has looked at; the watch will bring it as news.
+            self._parts.store.put(FLEETS, answer)
         for story in news.transitions(before, found):
             await self._parts.recorder.record(
                 world.fleet["metadata"], story.severity, story.reason, story.message
@@ -204,16 +206,15 @@ class Reconciler:
         if memo.cold.last is not None:
             metrics.COLD_START_SECONDS.labels(*key).set(memo.cold.last)
 
-    def _next_look(
-        self, world: World, decision: Decision | None, change: Rollout, flush: bool
-    ) -> float | None:
+    def _next_look(self, facts: Facts, flush: bool) -> float | None:
+        world, decision = facts.world, facts.decision
         times = []
-        if world.pods or (decision and decision.replicas):
+        if world.pods or facts.desired or facts.taken:  # what has our name and is not ours is not watched
             times.append(world.clock + AWAKE_LOOK_SECONDS)
         if decision and decision.look_at is not None:
             times.append(decision.look_at)
-        if change.look_in is not None:
-            times.append(world.clock + change.look_in)
+        if facts.rollout.look_in is not None:
+            times.append(world.clock + facts.rollout.look_in)
         if flush:
             times.append(world.clock + REFRESH_SECONDS)
         return min(times, default=None)
