@@ -14,7 +14,7 @@ import asyncio
 import datetime
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -94,6 +94,8 @@ def _start(
         settings=settings,
         clusterwide=not namespaces,
         namespaces=namespaces,
+        # Peering is off, yet kopf would ask for the user's name, and the image's user has none.
+        identity=cast("Any", name),
         ready_flag=started,
         stop_flag=stop,
     )
