@@ -5,6 +5,7 @@ code, message, causes) and hundreds of dry runs take seconds. What a user would 
 """
 
 import base64
+import json
 import ssl
 import subprocess
 import tempfile
@@ -64,7 +65,7 @@ class Kube:
         return self.http.patch(
             self.path(manifest) + subresource,
             params=params,
-            content=yaml.safe_dump(manifest).encode(),
+            content=json.dumps(manifest).encode(),  # PyYAML would write the text "y" so that Go reads true
             headers={"Content-Type": "application/apply-patch+yaml"},
         )
 

@@ -104,21 +104,36 @@ BREAKS: list[tuple[tuple[str, ...], Any]] = [
 ]
 
 
-@given(spec=SPECS, breaks=st.lists(st.sampled_from(BREAKS), max_size=2))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_api_server_and_python_judge_alike(
-    kube: Kube, namespace: str, spec: dict[str, Any], breaks: list[tuple[tuple[str, ...], Any]]
-) -> None:
+def broken(spec: dict[str, Any], breaks: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
     spec = copy.deepcopy(spec)
     for (*steps, last), value in breaks:
         target = spec
         for step in steps:
             target = target.setdefault(step, {})
         target[last] = value
-    manifest = stripped(fleet(spec), namespace)
+    return spec
+
+
+def assert_same_verdict(kube: Kube, manifest: dict[str, Any]) -> None:
     checked = validation.check(manifest)
     answer = kube.create(manifest, dry_run=True)
     assert (answer.status_code == 201) == checked.valid, f"server: {answer.text}\npython: {checked.message()}"
+
+
+@pytest.mark.parametrize("at_the_bound", BREAKS, ids=lambda it: f"{'.'.join(it[0])}={str(it[1])[:30]!a}")
+def test_both_draw_the_line_at_the_same_place(
+    kube: Kube, namespace: str, at_the_bound: tuple[tuple[str, ...], Any]
+) -> None:
+    least = {"model": {"uri": "hf://org/model"}}
+    assert_same_verdict(kube, stripped(fleet(broken(least, [at_the_bound])), namespace))
+
+
+@given(spec=SPECS, breaks=st.lists(st.sampled_from(BREAKS), max_size=2))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_api_server_and_python_judge_alike(
+    kube: Kube, namespace: str, spec: dict[str, Any], breaks: list[tuple[tuple[str, ...], Any]]
+) -> None:
+    assert_same_verdict(kube, stripped(fleet(broken(spec, breaks)), namespace))
 
 
 def test_python_parses_what_the_server_stored_and_fills_in_the_same_defaults(

@@ -4,11 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torpor.api import conditions, constants, names, validation
 from torpor.build import children
 
 from tests.integration.kube import Kube, refusal
 from tests.unit.api.examples import FULL, fleet
+from tests.unit.api.strategies import SPECS
 from tests.unit.build.test_children import INSTALLATION
 
 NOW = "2026-11-21T12:00:00Z"
@@ -39,6 +42,7 @@ def ready(status: conditions.Truth, reason: str, message: str = "") -> list[dict
             "type": constants.AWAKE,
             "status": "False",
             "reason": constants.NO_REPLICAS,
+            "message": "",
             "lastTransitionTime": NOW,
         },
     ]
@@ -64,7 +68,7 @@ def test_unknown_fields_are_pruned_and_strict_clients_are_told(kube: Kube, names
         kube.path(manifest, named=False), params={"dryRun": "All", "fieldValidation": "Strict"}, json=manifest
     )
     assert strict.status_code == 400
-    assert 'unknown field "spec.scaling.maxReplica"' in strict.text
+    assert 'unknown field "spec.scaling.maxReplica"' in strict.json()["message"]
     assert "maxReplica" not in create(kube, namespace, {"scaling": {"maxReplica": 3}})["spec"]["scaling"]
 
 
@@ -80,7 +84,7 @@ def test_explain_reads_as_documentation(kube: Kube) -> None:
         assert re.search(rf"^\s+{field}\s+<", tree, re.MULTILINE), field
     assert "enum: Hold, KeepAlive, Reject" in tree
     assert "-required-" in tree
-    page = kube.kubectl("explain", "isvc.spec.scaling.replicas").stdout
+    page = " ".join(kube.kubectl("explain", "isvc.spec.scaling.replicas").stdout.split())
     assert "Remove it to hand back" in page
     assert "Empty" not in kube.kubectl("explain", "isvc", "--recursive").stdout
 
@@ -208,6 +212,18 @@ def test_the_api_server_accepts_every_child(kube: Kube, namespace: str, spec: di
             assert not answer.headers.get("Warning"), answer.headers["Warning"]
 
 
+@given(spec=SPECS, replicas=st.integers(0, 1000), in_place=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_validation_lets_through_makes_a_deployment_that_the_api_server_accepts(
+    kube: Kube, namespace: str, spec: dict[str, Any], replicas: int, in_place: bool
+) -> None:
+    parsed = validation.check(fleet(spec, namespace=namespace)).fleet
+    assert parsed is not None
+    for manifest in children(parsed, INSTALLATION, replicas, in_place=in_place)[-2:]:
+        answer = kube.apply(manifest, dry_run=True)
+        assert answer.status_code == 201, answer.text
+
+
 def test_a_kept_template_is_accepted_and_starts_no_rollout(kube: Kube, namespace: str) -> None:
     parsed = validation.check(create(kube, namespace, FULL)).fleet
     assert parsed is not None
@@ -233,6 +249,8 @@ def test_the_pods_pass_the_restricted_profile(kube: Kube, namespace: str) -> Non
                  "pod-security.kubernetes.io/warn=restricted", "--overwrite")  # fmt: skip
     parsed = validation.check(create(kube, namespace, FULL)).fleet
     assert parsed is not None
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    assert kube.http.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", json=account).status_code == 201
     deployment = children(parsed, INSTALLATION, 1)[-1]
     answer = kube.apply(deployment, dry_run=True)
     assert not answer.headers.get("Warning"), answer.headers["Warning"]
