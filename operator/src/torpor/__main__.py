@@ -93,6 +93,7 @@ class Operator:
                 code = 1 if isinstance(error, Exception) and not isinstance(error, ToldToStopError) else 0
                 if code:
                     log.error("ending: %s", error)
+                self.stop.set()  # kopf ends by its flag at once and by cancellation slowly
                 await self.controller.stop()
                 await _end(
                     [t for t in tasks if t.get_name() == LEADERSHIP]

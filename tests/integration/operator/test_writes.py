@@ -156,12 +156,12 @@ def test_one_fleet_that_is_refused_does_not_disturb_another(cluster):
 
 
 def test_two_fleets_of_one_model_name_and_the_older_keeps_it(cluster):
-    cluster.create("older")
-    cluster.settled("older")
-    cluster.create("newer")
-    cluster.settled("newer")
-    cluster.patch(cluster.fleet_path("newer"), {"spec": {"model": {"name": "older"}}})
-    cluster.wait_condition(c.ROUTE_ACCEPTED, "False", c.ROUTE_CONFLICT, "newer")
-    assert cluster.condition(c.ROUTE_ACCEPTED, "older") == ("True", c.ACCEPTED)
-    cluster.kube.http.delete(cluster.fleet_path("older"))
-    cluster.wait_condition(c.ROUTE_ACCEPTED, "True", c.ACCEPTED, "newer")
+    cluster.create("a-older")
+    cluster.settled("a-older")
+    cluster.create("b-newer")
+    cluster.settled("b-newer")
+    cluster.patch(cluster.fleet_path("b-newer"), {"spec": {"model": {"name": "a-older"}}})
+    cluster.wait_condition(c.ROUTE_ACCEPTED, "False", c.ROUTE_CONFLICT, "b-newer")
+    assert cluster.condition(c.ROUTE_ACCEPTED, "a-older") == ("True", c.ACCEPTED)
+    cluster.kube.http.delete(cluster.fleet_path("a-older"))
+    cluster.wait_condition(c.ROUTE_ACCEPTED, "True", c.ACCEPTED, "b-newer")
