@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torpor.api import conditions, constants, names, validation
 from torpor.build import children
 
-from tests.integration.kube import Kube, refusal
+from tests.integration.kube import Kube, refusal, until
 from tests.unit.api.examples import FULL, fleet
 from tests.unit.api.strategies import SPECS
 from tests.unit.build.test_children import INSTALLATION
@@ -73,7 +73,9 @@ def test_unknown_fields_are_pruned_and_strict_clients_are_told(kube: Kube, names
 
 
 def test_explain_reads_as_documentation(kube: Kube) -> None:
-    tree = kube.kubectl("explain", "isvc.spec", "--recursive").stdout
+    explain = ("explain", "isvc.spec", "--recursive")
+    # The server publishes the schema for explain a moment after it serves the objects.
+    tree = until(lambda: kube.kubectl(*explain, check=False).stdout, "kubectl explain knows isvc")
     for field in (
         "minReplicas",
         "unaryHoldSeconds",
