@@ -104,7 +104,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "sizes": {
         "operator.podDisruptionBudget.maxUnavailable": "50%",
         "gateway.drain": {"holdSeconds": 0, "streamSeconds": 1},
-        "gateway.resources": {"limits": {"memory": "64Mi", "cpu": 2}, "requests": {"cpu": "10m"}},
+        "gateway.resources": {"limits": {"memory": "256Mi", "cpu": 2}, "requests": {"cpu": "10m"}},
     },
     "environment and annotations": {
         "operator.extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
