@@ -1,7 +1,8 @@
 """A small client for tests: raw requests to the API server, and kubectl as users run it.
 
-Requests go through httpx with the kubeconfig's certificates, so a test sees exactly what the server answers (status
-code, message, causes) and hundreds of dry runs take seconds. What a user would type goes through the real kubectl.
+Requests go through httpx with the kubeconfig's certificates, so a test sees exactly what the server answers
+(status code, message, causes) and hundreds of dry runs take seconds. What a user would type goes through
+the real kubectl.
 """
 
 import base64
@@ -18,6 +19,7 @@ import httpx
 import yaml
 
 Object = dict[str, Any]
+Done = subprocess.CompletedProcess[str]
 FLEETS = "/apis/serving.torpor.dev/v1alpha1"
 COLLECTIONS = {
     "InferenceService": (FLEETS, "inferenceservices"),
@@ -41,7 +43,7 @@ class Kube:
     def close(self) -> None:
         self.http.close()
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
         """Run kubectl; with `check`, a failure shows what it said."""
         command = [str(self._binary), "kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
@@ -88,7 +90,8 @@ def refusal(answer: httpx.Response) -> tuple[str, list[tuple[str, str]]]:
     """Return the message of a 422 and its causes as (field, message)."""
     assert answer.status_code == 422, answer.text
     body = answer.json()
-    return body["message"], [(cause["field"], cause["message"]) for cause in body["details"].get("causes", [])]
+    causes = body["details"].get("causes", [])
+    return body["message"], [(cause["field"], cause["message"]) for cause in causes]
 
 
 def _tls(cluster: Object, user: Object) -> ssl.SSLContext:
