@@ -79,5 +79,6 @@ class DemandServer:
         for reader in list(self._readers):
             try:
                 reader.sendall(text)
-            except OSError:
+            except OSError:  # the operator was killed
                 self._readers.remove(reader)
+                reader.close()

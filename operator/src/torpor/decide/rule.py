@@ -144,8 +144,8 @@ def _why(facts: Facts, base: int, lines: tuple[ClampLine, ...]) -> tuple[str, st
         return words.ASLEEP, "no request wants the fleet"
     if facts.current == 0:
         waiting = facts.readings[0].value or 0.0
-        told = "1 request waits" if waiting == 1 else f"{waiting:.0f} requests wait"
-        return words.WAKE, f"{told} for a fleet that sleeps"
+        waits = "1 request waits" if waiting == 1 else f"{waiting:.0f} requests wait"
+        return words.WAKE, f"{waits} for a fleet that sleeps"
     leading = max((r for r in facts.readings if r.raw is not None), key=lambda r: r.raw or 0, default=None)
     if leading is None or base == facts.current:
         told = [f"{r.name} {r.value:.2f} of {r.target:g}" for r in facts.readings if r.value is not None]
