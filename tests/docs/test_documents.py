@@ -14,7 +14,11 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 
 NOT_REASONS = {
     *constants.CONDITION_TYPES,
-    *(value for name, value in vars(constants).items() if name.startswith(("STATE_", "RESPONSE_", "ENGINE_TYPE"))),
+    *(
+        value
+        for name, value in vars(constants).items()
+        if name.startswith(("STATE_", "RESPONSE_", "ENGINE_TYPE"))
+    ),
     constants.KIND,
     constants.LIST_KIND,
 }
