@@ -86,6 +86,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     options = request.config.option
     prepared = machine.prepare(options.kubeconfig, options.context)
     install.install(prepared)
+    machine.advertise_gpus(prepared.cluster)
     gateway = install.gateway_address(prepared.cluster)
     made = World(prepared, gateway, artifacts.folder())
     for item in request.session.items:

@@ -47,11 +47,14 @@ def fleet(name: str, *, args: list[str] | None = None, gpus: int = 1, **spec: An
     """An InferenceService of the simulated engine; `spec` is merged over the short defaults, `args` go to
     the engine.
     """
+    # Answers of the simulated engine end by chance unless told otherwise; tests want the length they ask for.
+    simulated = spec.get("engine", {}).get("type", "Simulated") == "Simulated"
+    talkative = ["--output-tokens=1000000"] if simulated else []
     base: Object = {
         "model": {"uri": f"hf://simulated/{name}"},
         "engine": {
             "type": "Simulated",
-            "args": ["--startup-seconds=1"] if args is None else args,
+            "args": [*(["--startup-seconds=1"] if args is None else args), *talkative],
             "resources": {
                 "requests": {"cpu": "10m", "memory": "64Mi"},
                 "limits": {"memory": "256Mi", **({"nvidia.com/gpu": gpus} if gpus else {})},

@@ -2,7 +2,7 @@
 often.
 
 A kubectl process costs a tenth of a second of CPU, and on the two cores that also run the whole cluster a
-suite that polls through it slows down what it measures. So `Cluster` keeps a connection per thread to the
+suite that polls through it slows down what it measures. So `Cluster` keeps connections to the
 API server and calls kubectl only where kubectl itself is the subject or does more than one request (apply,
 rollout, describe).
 
@@ -18,7 +18,6 @@ import os
 import ssl
 import subprocess
 import tempfile
-import threading
 import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +63,7 @@ class Cluster:
     kubeconfig: Path
     context: str
     kubectl_path: str = "kubectl"
-    _local: threading.local = field(default_factory=threading.local)
+    _idle: list[http.client.HTTPSConnection] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if self.context not in OURS:
@@ -83,6 +82,11 @@ class Cluster:
             pair.write(base64.b64decode(user["client-key-data"]))
             pair.flush()
             self._tls.load_cert_chain(pair.name)
+
+    def close(self) -> None:
+        """Close what is kept open; to be called when no request is under way."""
+        while self._idle:
+            self._idle.pop().close()
 
     # --- kubectl ----------------------------------------------------------------------------------
 
@@ -115,22 +119,22 @@ class Cluster:
         )
 
     def request(self, method: str, path: str, body: object = None, content: str = "application/json") -> Any:
-        """One request on this thread's connection, again on a fresh one if the server had closed it; raises
-        ApiError.
-        """
+        """One request on an idle connection, again on another if the server closed it; raises ApiError."""
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content, "Accept": "application/json"}
         for attempt in (1, 2):
-            connection = getattr(self._local, "connection", None) or self.connection()
-            self._local.connection = connection
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self.connection()
             try:
                 connection.request(method, path, data, headers)
                 answer = connection.getresponse()
                 raw = answer.read()
+                self._idle.append(connection)
                 break
             except (http.client.HTTPException, OSError):
                 connection.close()
-                self._local.connection = None
                 if attempt == 2 or method == "POST":
                     raise
         parsed = json.loads(raw) if raw[:1] in (b"{", b"[") else raw.decode(errors="replace")

@@ -56,6 +56,16 @@ def prepare(
     return Machine(cluster, _program("helm"), builds)
 
 
+def advertise_gpus(cluster: Cluster, count: int = 16) -> None:
+    """Let the node offer GPUs that do not exist, enough that pods on their way out keep nobody waiting.
+
+    A status patch is Kubernetes' own way to announce a resource that no device plugin knows.
+    """
+    node = cluster.list("nodes")[0]["metadata"]["name"]
+    offer = {"nvidia.com/gpu": str(count)}
+    cluster.patch("nodes", node, {"status": {"capacity": offer, "allocatable": offer}}, sub="status")
+
+
 def down() -> None:
     """Take the local cluster down."""
     _run("down")

@@ -111,3 +111,4 @@ class World:
         self._pool.shutdown(wait=True, cancel_futures=True)
         for found in self.cluster.list("namespaces", labelSelector=f"{LABEL}=yes"):
             self.close_namespace(found["metadata"]["name"])
+        self.cluster.close()

@@ -16,7 +16,7 @@ def test_a_fleet_created_at_zero_never_makes_a_pod(world, ns, make):
         assert first.condition("Ready")["reason"] == "Asleep"
         until("the Deployment exists", first.deployment)
         # A change and a new leader are the two moments at which a default of 1 could slip in.
-        first.patch(engine={"args": ["--startup-seconds=2"]})
+        first.patch(engine={"args": ["--startup-seconds=2", "--seed=3"]})
         first.wait("Ready", reason="Asleep")
         first_leader = install.leader(world.cluster)
         kill_container(world.cluster, first_leader, "operator")

@@ -21,18 +21,16 @@ IDLE = 2
 @pytest.mark.timeout(1200)
 def test_wakes_and_sleeps_lose_nothing(world, ns, make, rounds, record_property):
     fleet = make("sleeper", args=["--startup-seconds=0.5"], scaling={"idleSeconds": IDLE}, drainSeconds=20)
-    tally, dice = Tally(), random.Random(20261121)
+    outcomes, dice = [], random.Random(20261121)
     with Watch(world.cluster, "deployments", ns) as watch:
 
         def sleeps() -> int:
             return [count for _, count in replica_changes(watch, "sleeper-engines")][1:].count(0)
 
         while sleeps() < rounds:
-            assert len(tally.outcomes) < 40 * rounds, f"{sleeps()} sleeps after {tally}"
+            assert len(outcomes) < 40 * rounds, f"{sleeps()} sleeps after {Tally(outcomes)}"
             before = sleeps()
-            tally.outcomes += (
-                Burst(world.gateway, fleet.model, 6, {"max_tokens": 30, "seconds": 90}).end().outcomes
-            )
+            outcomes += Burst(world.gateway, fleet.model, 6, {"max_tokens": 30, "seconds": 90}).end().outcomes
             if dice.random() < 0.5:  # the write itself
                 until(
                     "the fleet is sent to sleep",
@@ -43,6 +41,7 @@ def test_wakes_and_sleeps_lose_nothing(world, ns, make, rounds, record_property)
             else:  # somewhere around it, before as well as after
                 wanted = time.monotonic() + IDLE + dice.uniform(-0.4, 1.2)
                 until("the chosen moment", lambda wanted=wanted: time.monotonic() > wanted, every=0.02)
+    tally = Tally(outcomes)
     steps = [count for _, count in replica_changes(watch, "sleeper-engines")]
     wakes = sum(1 for a, b in pairwise(steps) if a == 0 < b)
     record_property("wakes", wakes)
