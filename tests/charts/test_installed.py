@@ -30,7 +30,7 @@ FLEET = {
     "apiVersion": "serving.torpor.dev/v1alpha1",
     "kind": "InferenceService",
     "metadata": {"name": "llm"},
-    "spec": {"model": {"uri": "image:///simulated"}, "engine": {"type": "Simulated"}},
+    "spec": {"model": {"uri": "hf://simulated/llm"}, "engine": {"type": "Simulated"}},
 }
 
 
