@@ -25,13 +25,38 @@ from e2e.cluster.oci import Image, image, layer_from, layer_of_file
 from e2e.cluster.paths import CACHE, HERE, IMAGES, LOGS, REPOSITORY
 from e2e.cluster.progress import StepFailedError, run_logged, say
 
-SOURCES = ("operator/src", "runtime/src")
 DOCKERFILES = {
     "operator": "operator/Dockerfile",
     "gateway": "runtime/Dockerfile.gateway",
     "engine": "runtime/Dockerfile.engine",
 }
+SOURCES = {
+    "operator": ("operator/src/torpor",),
+    "gateway": (
+        "operator/src/torpor/__init__.py", "operator/src/torpor/api", "operator/src/torpor/dispatch",
+        "runtime/src/torpor_gateway",
+    ),
+    "engine": (
+        "operator/src/torpor/__init__.py", "operator/src/torpor/simulate", "runtime/src/torpor_sim",
+        "runtime/src/torpor_engine",
+    ),
+}  # fmt: skip
 VLLM_NAME = f"localhost/torpor-vllm-cpu:{vllm_env.VERSION}"
+# The guard matters: worker processes import this file again.
+_VLLM_SCRIPT = b"""#!/usr/bin/python3
+import sys
+from vllm.entrypoints.cli.main import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+_VLLM_CONFIG = {
+    "Entrypoint": ["vllm", "serve"],
+    "Env": [
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "VLLM_CPU_KVCACHE_SPACE=1",
+        "VLLM_NO_USAGE_STATS=1", "HF_HUB_OFFLINE=1",
+    ],
+}  # fmt: skip
+_MOST_LAYERS = 400  # a few megabytes each
 _NUMA = Path(debian.VLLM_PARTS["libnuma1"])
 
 
@@ -79,10 +104,10 @@ def input_hash(name: str) -> str:
     """Return the hash of everything that goes into an image of this checkout."""
     digest = hashlib.sha256(rootfs.base_image().digest.encode())
     files = [REPOSITORY / DOCKERFILES[name], REPOSITORY / "locks" / f"{name}.txt", HERE / "images.py"]
-    for source in SOURCES:
-        files += sorted(
-            p for p in (REPOSITORY / source).rglob("*") if p.is_file() and "__pycache__" not in p.parts
-        )
+    for source in SOURCES[name]:
+        path = REPOSITORY / source
+        inside = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        files += inside or [path]
     for file in files:
         digest.update(
             f"{file.relative_to(REPOSITORY)}\0".encode() + hashlib.sha256(file.read_bytes()).digest()
@@ -93,34 +118,32 @@ def input_hash(name: str) -> str:
 def build(name: str) -> Path:
     """Build one image with buildah and return its OCI archive; returns at once if nothing changed."""
     archive = IMAGES / f"{name}-{input_hash(name)}.tar"
-    with build_lock(f"image-{name}"):
+    with build_lock("images"):
         if not archive.exists():
             _buildah(name, archive)
     os.utime(archive)
     same = sorted(IMAGES.glob(f"{name}-*.tar"), key=lambda path: path.stat().st_mtime)
     for old in same[:-2]:
-        old.unlink()
+        for file in (old, old.with_suffix(".digest"), old.with_suffix(".size")):
+            file.unlink(missing_ok=True)
     return archive
 
 
 def _buildah(name: str, archive: Path) -> None:
     began = time.monotonic()
     debian.ensure(debian.missing(debian.IMAGE_PARTS))
-    storage = CACHE / "buildah"
+    storage = _storage()
     program = [
         "buildah", "--root", str(storage / "storage"), "--runroot", str(storage / "run"), "--storage-driver",
         "overlay",
         "--storage-opt", "overlay.skip_mount_home=true",
     ]  # fmt: skip
     log = LOGS / f"image-{name}.log"
-    with build_lock("buildah-base"):
-        base = f"{rootfs.NAME}-{rootfs.base_image().digest.removeprefix('sha256:')[:12]}"
-        known = subprocess.run(
-            [*program, "inspect", "--type", "image", base], capture_output=True, check=False
-        )
-        if known.returncode:
-            run_logged("taking the base image in", [*program, "pull", f"oci-archive:{rootfs.archive()}"], log)
-            run_logged("naming the base image", [*program, "tag", rootfs.NAME, base], log)
+    base = f"{rootfs.NAME}-{rootfs.base_image().digest.removeprefix('sha256:')[:12]}"
+    known = subprocess.run([*program, "inspect", "--type", "image", base], capture_output=True, check=False)
+    if known.returncode:
+        run_logged("taking the base image in", [*program, "pull", f"oci-archive:{rootfs.archive()}"], log)
+        run_logged("naming the base image", [*program, "tag", rootfs.NAME, base], log)
     pip_cache, site = CACHE / "pip", python_tools.uv().parents[1] / "lib"
     pip_cache.mkdir(exist_ok=True)
     packages = next(site.glob("python3*/site-packages"))
@@ -143,10 +166,21 @@ def _buildah(name: str, archive: Path) -> None:
         log,
         cwd=REPOSITORY,
     )  # fmt: skip
-    push = [*program, "push", "--disable-compression", tag(name), f"oci-archive:{temporary}:{tag(name)}"]
+    # Docker's archive format, because its layers are not compressed: that would take longer than the build.
+    push = [*program, "push", tag(name), f"docker-archive:{temporary}:{tag(name)}"]
     run_logged(f"writing the image {name}", push, LOGS / f"image-{name}-push.log")
     temporary.rename(archive)
     say(f"built {tag(name)} ({time.monotonic() - began:.0f} s)")
+
+
+def _storage() -> Path:
+    """Return buildah's storage; it is emptied when older sources have left very many layers in it."""
+    storage = CACHE / "buildah"
+    layers = storage / "storage" / "overlay"
+    if layers.exists() and sum(1 for _ in layers.iterdir()) > _MOST_LAYERS:
+        say("emptying the image builder's storage")
+        rootfs.remove_tree(storage)
+    return storage
 
 
 def _pip_settings() -> Path:
@@ -165,19 +199,14 @@ def _pip_settings() -> Path:
 
 
 def _load_archive(name: str, archive: Path) -> None:
-    if containerd.images().get(name) != archive_digest(archive):
-        began = time.monotonic()
-        containerd.load(archive)
-        say(f"loaded {name} into the node ({time.monotonic() - began:.0f} s)")
-
-
-def archive_digest(archive: Path) -> str:
-    """Return the digest of the manifest that an OCI archive holds."""
-    with tarfile.open(archive) as tar:
-        index = tar.extractfile("index.json")
-        assert index is not None
-        digest: str = json.load(index)["manifests"][0]["digest"]
-        return digest
+    """Load an archive unless the node has the very image that it became when it was loaded before."""
+    became = archive.with_suffix(".digest")
+    if became.exists() and containerd.images().get(name) == became.read_text():
+        return
+    began = time.monotonic()
+    containerd.load(archive)
+    became.write_text(containerd.images()[name])
+    say(f"loaded {name} into the node ({time.monotonic() - began:.0f} s)")
 
 
 def build_vllm(*, load: bool) -> None:
@@ -186,9 +215,7 @@ def build_vllm(*, load: bool) -> None:
     """
     env = vllm_env.ensure_env()
     base = rootfs.base_image()
-    key = hashlib.sha256(
-        f"{base.digest}{env.folder.name}{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}".encode()
-    )
+    key = hashlib.sha256(f"{base.digest}{env.folder.name}{_VLLM_SCRIPT!r}{_VLLM_CONFIG}".encode())
     record = IMAGES / f"vllm-{key.hexdigest()[:16]}.digest"
     if not load or (record.exists() and containerd.images().get(VLLM_NAME) == record.read_text()):
         return
@@ -209,25 +236,13 @@ def build_vllm(*, load: bool) -> None:
 
 
 def _vllm_image(base: Image, env: vllm_env.VllmEnv, layer_file: Path) -> Image:
-    trees = [
+    trees = (
         (env.site_packages, "/usr/local/lib/python3.11/dist-packages"),
         (env.model, "/models/smollm2"),
         (_NUMA.resolve(), f"{_NUMA.parent}/{_NUMA.name}"),
-    ]
-    script = b"#!/usr/bin/python3\nimport sys\nfrom vllm.entrypoints.cli.main import main\nsys.exit(main())\n"
-    layers = [
-        *base.layers,
-        layer_from(trees, layer_file),
-        layer_of_file("/usr/local/bin/vllm", script, 0o755),
-    ]
-    settings = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    config = {"Entrypoint": ["vllm", "serve"], "Env": [f"{key}={value}" for key, value in settings.items()]}
-    return image(VLLM_NAME, layers, config)
+    )
+    command = layer_of_file("/usr/local/bin/vllm", _VLLM_SCRIPT, 0o755)
+    return image(VLLM_NAME, [*base.layers, layer_from(trees, layer_file), command], _VLLM_CONFIG)
 
 
 class _Counter(io.RawIOBase):
@@ -261,25 +276,25 @@ def compressed_size(archive: Path) -> int:
 
 
 def print_sizes(*, as_json: bool) -> None:
-    """Print the size of each image that has been built, as a compressed archive and unpacked."""
+    """Print the size of the newest image of each name, compressed as in a registry and unpacked."""
     sizes = {}
     for name in DOCKERFILES:
-        archive = IMAGES / f"{name}-{input_hash(name)}.tar"
-        if archive.exists():
-            known = archive.with_suffix(".size")
+        archives = sorted(IMAGES.glob(f"{name}-*.tar"), key=lambda path: path.stat().st_mtime)
+        if archives:
+            known = archives[-1].with_suffix(".size")
             if not known.exists():
-                known.write_text(str(compressed_size(archive)))
+                known.write_text(str(compressed_size(archives[-1])))
             sizes[name] = {
                 "compressedBytes": int(known.read_text()),
-                "uncompressedBytes": archive.stat().st_size,
+                "uncompressedBytes": archives[-1].stat().st_size,
+                "current": archives[-1].name == f"{name}-{input_hash(name)}.tar",
             }
     if as_json:
         print(json.dumps(sizes))
         return
     for name, size in sizes.items():
-        print(
-            f"{tag(name)}: {size['compressedBytes'] / 1e6:.0f} MB compressed, "
-            f"{size['uncompressedBytes'] / 1e6:.0f} MB"
-        )
+        stale = "" if size["current"] else " (the sources have changed since)"
+        compressed, plain = (size[key] / 1e6 for key in ("compressedBytes", "uncompressedBytes"))
+        print(f"{tag(name)}: {compressed:.0f} MB compressed, {plain:.0f} MB unpacked{stale}")
     if not sizes:
-        print("no image of this checkout has been built", file=sys.stderr)
+        print("no image has been built yet", file=sys.stderr)

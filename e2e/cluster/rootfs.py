@@ -81,6 +81,9 @@ def _make(folder: Path) -> None:
             write_archive(_image(layer), target)
         remove_tree(folder)
         made.rename(folder)
+        made_before = sorted(IMAGES.glob("base-*"), key=lambda path: path.stat().st_mtime)
+        for old in made_before[:-2]:
+            remove_tree(old)
         say(f"made the base image ({seconds:.0f} s, {layer.size >> 20} MiB)")
     finally:
         remove_tree(temporary)
