@@ -19,7 +19,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from e2e.support.artifacts import describe_machine, folder  # noqa: E402
 from e2e.support.chat import Outcome, chat  # noqa: E402
 from e2e.support.fleets import Fleet  # noqa: E402
 from e2e.support.waiting import until  # noqa: E402
-from e2e.support.watch import Watch, replica_changes  # noqa: E402
+from e2e.support.watch import Seen, Watch, replica_changes  # noqa: E402
 from e2e.support.world import World  # noqa: E402
 
 BATCH = 20
@@ -53,22 +52,36 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"n": len(ordered), **{name: round(value, 1) for name, value in numbers.items()}}
 
 
-async def _leave_when(fleet: Fleet, world: World, watch: Watch, seconds: float) -> tuple[float, float]:
-    """Send a request, stay until the write is seen, leave; returns (last byte sent, write seen), wall
-    clock.
-    """
+async def _leave_when(written: asyncio.Event, world: World, fleet: Fleet) -> float:
+    """Send a request, stay until its scale write is seen, leave; returns when its last byte was sent."""
     sent: list[float] = []
     request = asyncio.create_task(chat(world.gateway, fleet.model, stream=True, on_sent=sent.append))
-    deadline = time.monotonic() + seconds
     try:
-        while time.monotonic() < deadline:
-            for at, count in replica_changes(watch, f"{fleet.name}-engines"):
-                if count > 0 and sent:
-                    return sent[0], at
-            await asyncio.sleep(0.002)
+        async with asyncio.timeout(30):
+            await written.wait()
     finally:
         request.cancel()
-    raise TimeoutError(f"no scale write for {fleet.model} within {seconds:g} s")
+    return sent[0]
+
+
+def _one_write(world: World, fleet: Fleet) -> float:
+    """Milliseconds from the last byte of a request for a sleeping fleet to its scale write."""
+
+    async def measure() -> float:
+        loop, written = asyncio.get_running_loop(), asyncio.Event()
+        seen_at: list[float] = []
+
+        def look(seen: Seen) -> None:
+            if not seen_at and seen.object["spec"].get("replicas", 1) > 0:
+                seen_at.append(seen.at)
+                loop.call_soon_threadsafe(written.set)
+
+        selector = f"metadata.name={fleet.name}-engines"
+        with Watch(world.cluster, "deployments", fleet.namespace, look, fieldSelector=selector):
+            sent = await _leave_when(written, world, fleet)
+        return (seen_at[0] - sent) * 1000
+
+    return asyncio.run(measure())
 
 
 def scale_writes(world: World, wanted: int) -> list[float]:
@@ -78,7 +91,7 @@ def scale_writes(world: World, wanted: int) -> list[float]:
     found: list[float] = []
     while len(found) < wanted:
         count = min(BATCH, wanted - len(found))
-        with world.namespace("coldstart") as ns, Watch(world.cluster, "deployments", ns) as watch:
+        with world.namespace("coldstart") as ns:
             fleets = [
                 world.make(
                     ns, f"sleeper-{i}", gpus=0, wait=False, engine=NOWHERE, scaling={"idleSeconds": 600}
@@ -88,8 +101,10 @@ def scale_writes(world: World, wanted: int) -> list[float]:
             for fleet in fleets:
                 fleet.wait("Ready", reason="Asleep", seconds=60)
             for fleet in fleets:
-                sent, seen = asyncio.run(_leave_when(fleet, world, watch, 30))
-                found.append((seen - sent) * 1000)
+                found.append(_one_write(world, fleet))
+                fleet.wait(
+                    "Awake", "False", "Starting"
+                )  # what the wake still writes is not the next one's delay
             for fleet in fleets:
                 world.cluster.delete("inferenceservices", fleet.name, ns)
             until("the batch is gone", partial(_empty, world, ns), seconds=60)

@@ -6,8 +6,9 @@ They are deleted without waiting: a drain takes seconds in which the next scenar
 
 Some scenarios spend most of their time waiting (a model loads, a deadline passes). A module that defines
 `head_start(world)` has it run in a thread as soon as the session begins; its tests fetch the result with
-`early`, and the waiting costs nothing. Such a story must not disturb others: own namespace, no GPU, no
-hand on Torpor's own pods.
+`early`, and the waiting costs nothing. Such stories run one after the other, in the order of the
+scenarios: two models that load at once take longer than one after the other. A story must not disturb
+others: own namespace, no GPU, no hand on Torpor's own pods.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ class World:
     artifacts: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _stories: dict[str, Future[Any]] = field(default_factory=dict)
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "story"))
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "story"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
