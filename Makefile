@@ -56,11 +56,11 @@ test: check integration charts e2e  ## everything a fresh machine can run, with 
 
 integration: setup  ## against a real etcd and kube-apiserver, and real sockets
 	@echo "==> control plane for the integration tests" && $(PYTHON) -m e2e.cluster build
-	@echo "==> integration tests" && $(BIN)/pytest -q tests/integration
+	@echo "==> integration tests" && $(BIN)/pytest -q -n 4 --dist loadfile tests/integration
 
 charts: setup  ## the rendered chart against the Kubernetes schemas
 	@$(PYTHON) -m e2e.cluster build
-	@echo "==> chart tests" && $(BIN)/pytest -q tests/charts
+	@echo "==> chart tests" && $(BIN)/pytest -q -n 4 --dist loadfile tests/charts
 
 e2e: setup  ## the scenarios of e2e/scenarios on the local cluster (or kind, where Docker answers)
 	@e2e/run.sh
