@@ -28,6 +28,7 @@ from e2e.cluster.progress import StepFailedError, run_logged, say
 VERSION = "0.32.0"
 REQUIREMENTS = HERE / "vllm" / "requirements.txt"
 _CONVERT = HERE / "vllm" / "convert.py"
+_PRECOMPILE = HERE / "vllm" / "precompile.py"
 _RECIPE = 1  # raise it when the same inputs should give something else
 _ABSENT = "libtorpor_absent.so"
 _UNUSED = (
@@ -78,7 +79,7 @@ class VllmEnv:
 
 def env_key() -> str:
     """Return the hash of everything that decides the result."""
-    sources = (REQUIREMENTS, _CONVERT, HERE / "elfstub.py")
+    sources = (REQUIREMENTS, _CONVERT, _PRECOMPILE, HERE / "elfstub.py")
     digest = hashlib.sha256(f"{_RECIPE}{_UNUSED}".encode())
     for source in sources:
         digest.update(hashlib.sha256(source.read_bytes()).digest())
@@ -126,12 +127,13 @@ def _make(made: VllmEnv) -> None:
     _slim(made.site_packages)
     _write_metadata(made.site_packages)
     _write_venv(made)
+    quiet = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [str(made.python), str(_PRECOMPILE), str(made.site_packages)]
+    seconds = run_logged("compiling vLLM's modules", command, LOGS / "precompile.log", env=quiet)
+    say(f"compiled what vLLM imports, so that it starts faster ({seconds:.0f} s)")
     made.model.mkdir(parents=True)
     seconds = run_logged(
-        "converting the model",
-        [made.python, _CONVERT, made.model],
-        LOGS / "model.log",
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        "converting the model", [made.python, _CONVERT, made.model], LOGS / "model.log", env=quiet
     )
     for file in made.model.iterdir():
         file.chmod(0o644)  # the weights are written for their owner only
