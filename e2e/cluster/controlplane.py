@@ -8,6 +8,9 @@ else of the machine, so any number may run side by side and beside the cluster:
 
 Nothing runs controllers here: no Deployment gets pods, no namespace disappears, no owner's death is followed.
 Tests that need those want the cluster.
+
+Enter it from the main thread: both processes die with the thread that started them, so that a test run that
+is killed leaves none behind.
 """
 
 import os
@@ -108,6 +111,8 @@ class ControlPlane:
 
     def _spawn(self, name: str, command: list[str]) -> None:
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.folder)}
+        if guard := shutil.which("setpriv"):
+            command = [guard, "--pdeathsig", "KILL", *command]
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.folder,
