@@ -98,10 +98,12 @@ class Story:
                 self.gateway, "smollm2", clients=12, max_tokens=60, pause=0.1, request_seconds=240
             ) as load:
                 until("the second replica is decided", lambda: self.fleet.replicas() == 2, seconds=120)
+                self.tell.note(
+                    "  from the load to the decision for a second replica", time.monotonic() - begun
+                )
+                self.tell.say(f"replicas: 2 is written; {self.why(2)}")
                 tally = load.end()
-            self.tell.say(f"replicas: 2 is written, because {self.decision()['message']}")
             self.tell.say(str(tally))
-            self.tell.note("  from the load to the decision for a second replica", time.monotonic() - begun)
             # The cores that answer are the cores that load the second model: a trickle keeps the fleet
             # busy, no more.
             with Load(
@@ -124,16 +126,21 @@ class Story:
         ):
             begun = time.monotonic()
             until("replicas: 0 is written", lambda: self.fleet.replicas() == 0, seconds=180)
-            self.tell.say(f"replicas: 0 is written, because {self.decision()['message']}")
+            self.tell.say(f"replicas: 0 is written; {self.why(0)}")
             self.tell.note("  from the last answer to the decision for zero", time.monotonic() - begun)
             self.fleet.wait_asleep(seconds=120)
             self.show()
 
-    def decision(self) -> Object:
-        """Why the fleet has the replicas it has, in the object's own words."""
-        return dict(
-            until("the decision is on the object", lambda: self.fleet.status().get("decision"), seconds=20)
-        )
+    def why(self, count: int) -> str:
+        """Why the fleet has `count` replicas, in the object's own words and numbers."""
+
+        def check() -> Object | None:
+            decision = self.fleet.status().get("decision") or {}
+            return decision if decision.get("desiredReplicas") == count else None
+
+        found = until("the decision is on the object", check, seconds=20)
+        read = [f"{s['name']} {s['value']} (target {s['target']})" for s in found["signals"] if "value" in s]
+        return f"{', '.join(read)}: {found['message']}"
 
 
 class Progress:

@@ -15,7 +15,7 @@ NAMESPACED = (
     "deployments", "replicasets", "pods", "services", "configmaps", "secrets", "serviceaccounts", "roles",
     "rolebindings", "poddisruptionbudgets", "networkpolicies",
 )  # fmt: skip
-# Kubernetes puts these into every namespace; Leases are checked by name.
+# Kubernetes puts these into every namespace.
 EVERYBODYS = {"kube-root-ca.crt", "default"}
 
 
@@ -28,8 +28,8 @@ def leftovers(world) -> list[str]:
         if item["metadata"]["name"] not in EVERYBODYS
     ]
     for kind in CLUSTER_SCOPED:
-        names = [item["metadata"]["name"] for item in world.cluster.list(kind)]
-        found += [f"{kind}/{name}" for name in names if "torpor" in name]
+        ours = world.cluster.list(kind, labelSelector=f"app.kubernetes.io/instance={install.RELEASE}")
+        found += [f"{kind}/{item['metadata']['name']}" for item in ours]
     return found
 
 
@@ -54,11 +54,12 @@ def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_
     fleet.wait_replicas(1)
     before = [pod["metadata"]["uid"] for pod in fleet.pods()]
     install.uninstall(world.machine)
-    until(
-        "nothing of the release is left",
-        lambda: not leftovers(world) or (f"{leftovers(world)}" and False),
-        seconds=60,
-    )
+
+    def clean() -> bool:
+        assert not leftovers(world), leftovers(world)
+        return True
+
+    until("nothing of the release is left", clean, seconds=60)
     assert world.cluster.get("customresourcedefinitions", "inferenceservices.serving.torpor.dev")
     assert [pod["metadata"]["uid"] for pod in fleet.ready_pods()] == before
 
