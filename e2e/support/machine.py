@@ -72,11 +72,12 @@ def down() -> None:
 
 
 def image_sizes() -> dict[str, int]:
-    """Bytes of each image as a compressed OCI archive; empty where they were not built here."""
+    """Bytes of each image as a compressed OCI archive, base included; empty where none was built here."""
     done = subprocess.run(
         _command("image", "sizes", "--json"), cwd=ROOT, capture_output=True, text=True, check=False
     )
-    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+    told = json.loads(done.stdout) if done.returncode == 0 else {}
+    return {name: size["compressedBytes"] for name, size in told.items() if name in DOCKERFILES}
 
 
 def _program(name: str) -> str:

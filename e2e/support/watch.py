@@ -7,6 +7,7 @@ with a time taken in a pod.
 """
 
 import contextlib
+import http.client
 import json
 import socket
 import threading
@@ -69,11 +70,8 @@ class Watch:
                     self._on_event(seen)
             if not self._closed:
                 self.broken = "the API server ended the watch"
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-        ) as error:  # closing the socket from outside raises any of these
+        # Closing the socket from outside raises any of these.
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
             if not self._closed:
                 self.broken = f"{type(error).__name__}: {error}"
 
