@@ -179,7 +179,9 @@ def _commands() -> dict[str, list[str]]:
     parts = {
         "etcd": render.etcd(STATE / "etcd", client, peer),
         "kube-apiserver": render.apiserver(PKI, client, paths.NODE_IP, paths.API_PORT, paths.SERVICE_CIDR),
-        "kube-controller-manager": render.controller_manager(PKI, kubeconfigs["kube-controller-manager"]),
+        "kube-controller-manager": render.controller_manager(
+            STATE, PKI, kubeconfigs["kube-controller-manager"]
+        ),
         "kube-scheduler": render.scheduler(kubeconfigs["kube-scheduler"]),
         "kubelet": render.kubelet(STATE, CONFIG / "kubelet.yaml", kubeconfigs["kubelet"]),
         "kube-proxy": ["kube-proxy", f"--config={CONFIG}/kube-proxy.yaml"],

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from e2e.cluster import render
+from e2e.cluster import leftovers, render
 from e2e.cluster.paths import BRIDGE, NAME, NODE_IP, POD_CIDR, RUN, STATE
 from e2e.cluster.progress import StepFailedError, output_of
 
@@ -27,10 +27,7 @@ _SYSCTLS = {
     "fs/inotify/max_user_instances": "1024",
 }
 _ALSO_SAVED = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")  # the kubelet sets these
-_SAVED = STATE / "sysctls.json"
-_SHIM_SOCKETS = Path(
-    "/run/containerd/s"
-)  # containerd puts its shims' sockets here, wherever its own state is
+_SAVED = STATE / "before.json"
 
 
 def prepare() -> None:
@@ -43,7 +40,8 @@ def prepare() -> None:
         )
     if not _SAVED.exists():
         values = {name: Path(f"/proc/sys/{name}").read_text().strip() for name in (*_SYSCTLS, *_ALSO_SAVED)}
-        _SAVED.write_text(json.dumps(values))
+        tables = output_of(["nft", "list", "tables"]).splitlines()
+        _SAVED.write_text(json.dumps({"sysctls": values, "tables": tables}))
     for name, value in _SYSCTLS.items():
         _set(name, value, at_least=name.startswith("fs/"))
     if not Path(f"/sys/class/net/{BRIDGE}").exists():
@@ -84,7 +82,7 @@ def restore() -> None:
     """Take back what `prepare` and the pods did, whoever did it and however it ended."""
     kill_contained()
     unmount_all()
-    for group in cgroups():
+    for group in (*cgroups(), _CGROUPS / "unified" / NAME):
         _remove_groups(group)
     for line in output_of(["ip", "-o", "link", "show", "master", BRIDGE], check=False).splitlines():
         output_of(["ip", "link", "delete", line.split(":")[1].strip().split("@")[0]], check=False)
@@ -92,11 +90,13 @@ def restore() -> None:
     ours = STATE.exists() or RUN.exists()
     for table in (f"inet {NAME}", *(("ip kube-proxy", "ip6 kube-proxy") if ours else ())):
         output_of(["nft", "delete", "table", *table.split()], check=False)
-    _remove_host_ports()
-    if _SAVED.exists():
-        for name, value in json.loads(_SAVED.read_text()).items():
-            _set(name, value)
-    _remove_stray_files()
+    before = json.loads(_SAVED.read_text()) if _SAVED.exists() else {"sysctls": {}, "tables": []}
+    leftovers.remove_host_ports(before["tables"])
+    for name, value in before["sysctls"].items():
+        _set(name, value)
+    leftovers.remove_files()
+    for folder in (STATE, RUN):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set(name: str, value: str, *, at_least: bool = False) -> None:
@@ -163,46 +163,3 @@ def _remove_groups(group: Path) -> None:
                 break
             except OSError:
                 time.sleep(0.05)
-
-
-def _remove_host_ports() -> None:
-    """Remove the portmap plugin's chains if no other container network uses them: they hold rules for our
-    pods only.
-    """
-    for command in ("iptables", "ip6tables"):
-        for table in ("nat", "filter"):
-            rules = output_of([command, "-w", "-t", table, "-S"], check=False).splitlines()
-            if any("-A CNI-DN-" in rule for rule in rules):
-                continue  # a host port that is still in use belongs to somebody else: our pods are gone
-            for rule in rules:
-                words = rule.split()
-                if (
-                    words[0] == "-A"
-                    and any(w.startswith("CNI-HOSTPORT-") for w in words)
-                    and not words[1].startswith("CNI-")
-                ):
-                    output_of([command, "-w", "-t", table, "-D", *words[1:]], check=False)
-            chains = [r.split()[1] for r in rules if r.startswith("-N CNI-HOSTPORT-")]
-            for action in ("-F", "-X"):
-                for chain in chains:
-                    output_of([command, "-w", "-t", table, action, chain], check=False)
-
-
-def _remove_stray_files() -> None:
-    listening = Path("/proc/net/unix").read_text()
-    for entry in _SHIM_SOCKETS.iterdir() if _SHIM_SOCKETS.exists() else ():
-        if str(entry) not in listening:
-            entry.unlink(missing_ok=True)
-    for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and str(link.readlink()).startswith(str(STATE)):
-            link.unlink()
-    for cached in Path("/var/lib/cni/results").glob(f"{NAME}-*"):
-        cached.unlink()
-    for folder in (
-        _SHIM_SOCKETS, _SHIM_SOCKETS.parent / "fifo", _SHIM_SOCKETS.parent, Path("/var/log/containers"),
-        Path("/var/lib/cni/results"), Path("/var/lib/cni"),
-    ):  # fmt: skip
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only when nobody else has anything in it
-    for folder in (STATE, RUN):
-        shutil.rmtree(folder, ignore_errors=True)

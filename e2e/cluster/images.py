@@ -103,7 +103,7 @@ def tag(name: str) -> str:
 def input_hash(name: str) -> str:
     """Return the hash of everything that goes into an image of this checkout."""
     digest = hashlib.sha256(rootfs.base_image().digest.encode())
-    files = [REPOSITORY / DOCKERFILES[name], REPOSITORY / "locks" / f"{name}.txt", HERE / "images.py"]
+    files = [REPOSITORY / DOCKERFILES[name], REPOSITORY / "locks" / f"{name}.txt"]
     for source in SOURCES[name]:
         path = REPOSITORY / source
         inside = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
@@ -264,7 +264,7 @@ def compressed_size(archive: Path) -> int:
     total = 0
     with tarfile.open(archive) as tar:
         for member in tar:
-            content = tar.extractfile(member)
+            content = tar.extractfile(member) if member.isreg() else None  # links name a layer once more
             if content is None:
                 continue
             counter = _Counter()

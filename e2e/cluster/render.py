@@ -80,7 +80,7 @@ def apiserver(pki: Path, etcd_url: str, address: str, port: int, service_cidr: s
     ]  # fmt: skip
 
 
-def controller_manager(pki: Path, kubeconfig_file: Path) -> list[str]:
+def controller_manager(state: Path, pki: Path, kubeconfig_file: Path) -> list[str]:
     """Return the controller manager's command line."""
     return [
         "kube-controller-manager", f"--kubeconfig={kubeconfig_file}", "--leader-elect=false",
@@ -89,7 +89,7 @@ def controller_manager(pki: Path, kubeconfig_file: Path) -> list[str]:
         f"--service-account-private-key-file={pki}/service-account.key",
         f"--root-ca-file={pki}/ca.crt", f"--cluster-signing-cert-file={pki}/ca.crt",
         f"--cluster-signing-key-file={pki}/ca.key", "--kube-api-qps=500", "--kube-api-burst=1000",
-        f"--cluster-name={paths.NAME}", "--profiling=false",
+        f"--cluster-name={paths.NAME}", "--profiling=false", f"--flex-volume-plugin-dir={state}/volume-plugins",
     ]  # fmt: skip
 
 
