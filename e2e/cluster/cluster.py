@@ -15,12 +15,12 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from e2e.cluster import containerd, debian, host, paths, processes, render
 from e2e.cluster.build import build, build_key
-from e2e.cluster.paths import KUBECONFIG, RUN, STATE
+from e2e.cluster.paths import BUILDS, KUBECONFIG, RUN, STATE
 from e2e.cluster.progress import StepFailedError, failure, output_of, say, tail
 
 PIDS = STATE / "processes"
@@ -36,11 +36,12 @@ _SERVER = f"https://{paths.NODE_IP}:{paths.API_PORT}"
 
 
 def fingerprint() -> str:
-    """Return a hash of what a running cluster must have been made from for `up` to keep it."""
-    here = Path(__file__).parent
-    sources = [here / name for name in ("render.py", "paths.py")]
-    content = b"\0".join(path.read_bytes() for path in sources)
-    return hashlib.sha256(f"{build_key()}{processes.BOOT}{paths.CACHE}".encode() + content).hexdigest()[:16]
+    """Return a hash of what a running cluster must have been made from for `up` to keep it: the binaries, the
+    boot, and every command line and configuration (a comment in this package makes no difference).
+    """
+    made = [str(_commands(["client", "peer"])), *_configuration().values(), render.masquerade(), str(GPUS)]
+    made += [build_key(), processes.BOOT, str(paths.CACHE)]
+    return hashlib.sha256("\0".join(made).encode()).hexdigest()[:16]
 
 
 def up() -> None:
@@ -65,7 +66,7 @@ def up() -> None:
     if fresh:
         _write_files()
     host.prepare()
-    commands = _commands()
+    commands = _commands(_etcd_ports())
     _start("containerd", commands, containerd.answers)
     if fresh:
         containerd.forget_containers()
@@ -160,21 +161,29 @@ def _write_files() -> None:
     for identity in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns"):
         _write(CONFIG / f"{identity}.kubeconfig", render.kubeconfig(_SERVER, PKI, identity))
     _write(KUBECONFIG, render.kubeconfig(_SERVER, PKI, "admin"))
-    resolvers = _resolvers()
-    _write(STATE / "resolv.conf", "".join(f"nameserver {address}\n" for address in resolvers))
-    _write(CONFIG / "kubelet.yaml", render.kubelet_config(STATE, PKI))
-    _write(CONFIG / "kube-proxy.yaml", render.proxy_config(CONFIG / "kube-proxy.kubeconfig"))
-    host_conf = Path("/etc/resolv.conf") if resolvers else None
-    _write(CONFIG / "Corefile", render.corefile(CONFIG / "coredns.kubeconfig", host_conf))
-    _write(CONFIG / "containerd.toml", render.containerd())
-    _write(STATE / "cni" / "10-torpor.conflist", render.cni())
+    for path, text in _configuration().items():
+        _write(path, text)
     _write(STATE / "etcd-ports.json", json.dumps([_free_port(), _free_port()]))
     _write(STATE / "fingerprint", fingerprint())
 
 
-def _commands() -> dict[str, list[str]]:
-    client, peer = (f"http://127.0.0.1:{port}" for port in _etcd_ports())
-    binary = str(paths.BINARY.resolve())
+def _configuration() -> dict[Path, str]:
+    """Return every configuration file but those with secrets in them."""
+    resolvers = _resolvers()
+    host_conf = Path("/etc/resolv.conf") if resolvers else None
+    return {
+        STATE / "resolv.conf": "".join(f"nameserver {address}\n" for address in resolvers),
+        STATE / "cni" / "10-torpor.conflist": render.cni(),
+        CONFIG / "kubelet.yaml": render.kubelet_config(STATE, PKI),
+        CONFIG / "kube-proxy.yaml": render.proxy_config(CONFIG / "kube-proxy.kubeconfig"),
+        CONFIG / "Corefile": render.corefile(CONFIG / "coredns.kubeconfig", host_conf),
+        CONFIG / "containerd.toml": render.containerd(),
+    }
+
+
+def _commands(etcd_ports: Sequence[int | str]) -> dict[str, list[str]]:
+    client, peer = (f"http://127.0.0.1:{port}" for port in etcd_ports)
+    binary = str(BUILDS / build_key() / "torpor-kubernetes")
     kubeconfigs = {name: CONFIG / f"{name}.kubeconfig" for name in PARTS}
     parts = {
         "etcd": render.etcd(STATE / "etcd", client, peer),

@@ -89,7 +89,8 @@ def controller_manager(state: Path, pki: Path, kubeconfig_file: Path) -> list[st
         f"--service-account-private-key-file={pki}/service-account.key",
         f"--root-ca-file={pki}/ca.crt", f"--cluster-signing-cert-file={pki}/ca.crt",
         f"--cluster-signing-key-file={pki}/ca.key", "--kube-api-qps=500", "--kube-api-burst=1000",
-        f"--cluster-name={paths.NAME}", "--profiling=false", f"--flex-volume-plugin-dir={state}/volume-plugins",
+        f"--cluster-name={paths.NAME}", "--profiling=false",
+        f"--flex-volume-plugin-dir={state}/volume-plugins",
     ]  # fmt: skip
 
 
