@@ -94,6 +94,9 @@ def too_late(spec: FleetSpec, now: Situation, *, waited: float, unix_time: float
         refusal = _cannot_wake(spec, unix_time, jitter)
         if refusal:
             return refusal
+        failure = spec.status.failure()
+        if failure:  # another attempt is under way; why the last one failed is what is known
+            return _refuse(503, failure.reason, _failure_text(spec, failure), expected_wake(spec, now), jitter)
         return _later(spec, now, f"{spec.key} did not wake within {waited:.0f} s", jitter)
     return _later(spec, now, f"every replica of {spec.key} stayed busy for {waited:.0f} s", jitter)
 

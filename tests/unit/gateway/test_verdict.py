@@ -107,6 +107,14 @@ def test_too_late_says_why():
     assert too_late(fleet(), COLD, waited=9, unix_time=NOW, jitter=0).code == "Waking"
 
 
+def test_too_late_says_why_while_the_next_attempt_is_under_way():
+    again = FleetStatus(FAILED, next_attempt=NOW - 1)
+    assert isinstance(judge(fleet(status=again), COLD, stream=False, size=1, unix_time=NOW, jitter=0), Wait)
+    failed = too_late(fleet(status=again), COLD, waited=9, unix_time=NOW, jitter=0)
+    assert (failed.status, failed.code) == (503, "WakeFailed")
+    assert "ImagePullFailed: gone" in failed.message
+
+
 @given(
     st.builds(
         Situation,
