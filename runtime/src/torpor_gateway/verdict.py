@@ -96,7 +96,8 @@ def too_late(spec: FleetSpec, now: Situation, *, waited: float, unix_time: float
             return refusal
         failure = spec.status.failure()
         if failure:  # another attempt is under way; why the last one failed is what is known
-            return _refuse(503, failure.reason, _failure_text(spec, failure), expected_wake(spec, now), jitter)
+            told = _failure_text(spec, failure)
+            return _refuse(503, failure.reason, told, expected_wake(spec, now), jitter)
         return _later(spec, now, f"{spec.key} did not wake within {waited:.0f} s", jitter)
     return _later(spec, now, f"every replica of {spec.key} stayed busy for {waited:.0f} s", jitter)
 

@@ -1,5 +1,7 @@
 """Conditions as tables: a world on the left, what is said about it on the right."""
 
+from dataclasses import replace
+
 import pytest
 from torpor.api import constants as c
 from torpor.api.names import FleetKey
@@ -39,6 +41,7 @@ BARE_CONFLICT = Conflict("llm", FleetKey("other", "older"))
         (world(replicas=2, pods=[pod(ready=True), pod("llm-1", status=CRASHED)]), {}, "True", c.SERVING),
         (world(replicas=1, pods=[pod(unschedulable=5)]), {}, "True", c.WAKING),
         (world(replicas=1, pods=[pod(unschedulable=25)]), {}, "False", c.WAKE_FAILED),
+        (replace(world(replicas=1, pods=[pod(unschedulable=99)]), roomless_for=5), {}, "True", c.WAKING),
         (world(service=None, problems=["spec: bad"]), {}, "False", c.SPEC_INVALID),
         (world(replicas=1, pods=[pod(ready=True)], problems=["spec: bad"]), {}, "True", c.SERVING),
         (world(fleet(scaling={"replicas": 0})), {"external": 0}, "False", c.SCALED_TO_ZERO_EXTERNALLY),

@@ -55,7 +55,8 @@ def _failure_of(world: World, pod: Pod) -> Failure | None:
     if pod.failure is None or world.is_ready(pod):
         return None
     if pod.unschedulable_since is not None:
-        waited = (world.now - pod.unschedulable_since).total_seconds()
+        # While a pod of its own still leaves, there is no room yet and will be: that is waiting, not failing.
+        waited = min((world.now - pod.unschedulable_since).total_seconds(), world.roomless_for)
         return pod.failure if waited >= ROOM_PATIENCE else None
     return pod.failure
 

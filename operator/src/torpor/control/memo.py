@@ -24,6 +24,7 @@ class Memo:
     followed: Followed = field(default_factory=Followed)
     left_behind: dict[Place, str] = field(default_factory=dict)
     status_written: float | None = None
+    room_at: float | None = None  # when a pod last held room on a node (monotonic)
 
     @classmethod
     def of(cls, fleet: Object) -> "Memo":

@@ -70,7 +70,7 @@ class Pod:
     ready: bool
     ready_since: datetime | None
     terminating: bool
-    scheduled: bool
+    holds_room: bool
     unschedulable_since: datetime | None
     failure: Failure | None
 
@@ -95,7 +95,7 @@ def read_pod(item: Object) -> Pod:
         ready=is_ready,
         ready_since=parse_time(ready.get("lastTransitionTime")) if is_ready else None,
         terminating=bool(metadata.get("deletionTimestamp")) or status.get("phase") in ("Failed", "Succeeded"),
-        scheduled=scheduled.get("status") == "True",
+        holds_room=scheduled.get("status") == "True" and status.get("phase") not in ("Failed", "Succeeded"),
         unschedulable_since=parse_time(scheduled.get("lastTransitionTime")) if unschedulable else None,
         failure=None if is_ready else _failure(metadata, status, scheduled if unschedulable else None),
     )

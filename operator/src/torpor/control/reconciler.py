@@ -7,6 +7,7 @@ because names are shared and lives are not.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,19 +101,23 @@ class Reconciler:
         metrics.forget(key.namespace, key.name)
 
     def _gather(self, key: FleetKey, fleet: Object, memo: Memo) -> World:
-        parts = self._parts
+        parts, clock = self._parts, self._clock()
+        pods = tuple(read_pod(item) for item in parts.store.pods(key))
+        if any(pod.holds_room for pod in pods):
+            memo.room_at = clock
         return World(
             key=key,
             fleet=fleet,
             service=memo.followed.service,
             problems=memo.followed.problems,
             children=parts.store.children(key),
-            pods=tuple(read_pod(item) for item in parts.store.pods(key)),
+            pods=pods,
             demand=parts.demand.fleet(key, str(fleet["metadata"].get("uid", ""))),
             now=self._wall(),
-            clock=self._clock(),
+            clock=clock,
             bare=parts.naming.bare(key),
             conflicts=parts.naming.conflicts(key),
+            roomless_for=math.inf if memo.room_at is None else clock - memo.room_at,
         )
 
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:

@@ -4,6 +4,7 @@ Everything a look needs, in one frozen value: whoever holds a `World` can decide
 anybody again, and a test can write one down. Gathering reads memory only; no request is made.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ class World:
     service: the spec that is followed (the newest valid one; None where none is known). problems: why the
     newest is not followed. now: wall clock, for what people read; clock: monotonic seconds, for periods.
     bare: the installation gives this namespace bare model names. conflicts: names that an older fleet has.
+    roomless_for: seconds since a pod of the fleet, one on its way out included, last held room on a node.
     """
 
     key: FleetKey
@@ -37,6 +39,7 @@ class World:
     clock: float
     bare: bool = True
     conflicts: tuple[Conflict, ...] = ()
+    roomless_for: float = math.inf
 
     @property
     def uid(self) -> str:
