@@ -202,6 +202,7 @@ def measure(count: int, wakes: int) -> dict[str, Any]:
         turns = whole_wakes(world, wakes)
     finally:
         world.close()
+        machine.release()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -56,6 +56,7 @@ def main() -> int:
             print("\nTaking the cluster down (KEEP=1 leaves it up) ...", flush=True)
             begun = time.monotonic()
             machine.down()
+            machine.release()
             print(f"gone after {time.monotonic() - begun:.0f} s; what was built stays in the cache")
         elif prepared:
             print(f"\nThe cluster stays up:\n  export KUBECONFIG={prepared.cluster.kubeconfig}")

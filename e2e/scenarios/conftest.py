@@ -97,6 +97,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     made.close()
     if not options.keep_install:
         install.uninstall(prepared)
+    machine.release()
 
 
 @pytest.fixture

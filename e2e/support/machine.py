@@ -8,8 +8,10 @@ only the caller knows how it got them.
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +22,9 @@ from e2e.support.kube import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("operator", "gateway", "engine", "vllm")
+
+
+_HELD: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ def prepare(
     Raises CalledProcessError where a step fails (it said why), ForeignContextError for a cluster not ours.
     """
     builds: dict[str, str] = {}
+    _claim(say or sys.stderr)
     if kubeconfig is None:
         with subprocess.Popen(_command("image", *images), cwd=ROOT, stdout=say or sys.stdout) as building:
             _run("up", say=say)
@@ -64,6 +70,36 @@ def advertise_gpus(cluster: Cluster, count: int = 16) -> None:
     node = cluster.list("nodes")[0]["metadata"]["name"]
     offer = {"nvidia.com/gpu": str(count)}
     cluster.patch("nodes", node, {"status": {"capacity": offer, "allocatable": offer}}, sub="status")
+
+
+def _claim(say: TextIO) -> None:
+    """Take the cluster for this process until it ends; waits while another session has it.
+
+    There is one release, one tag of each image and one node: two sessions would test each other's builds. The claim
+    is a name in the abstract socket namespace, so it dies with its holder and leaves no file behind.
+    """
+    if _HELD:
+        return
+    told = False
+    while True:
+        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            holder.bind(f"\0{paths.NAME}-session")
+        except OSError:
+            holder.close()
+            if not told:
+                print("another session uses the cluster; waiting for its end", file=say, flush=True)
+                told = True
+            time.sleep(1)
+            continue
+        _HELD.append(holder)
+        return
+
+
+def release() -> None:
+    """Give the cluster back; the end of the process does the same."""
+    while _HELD:
+        _HELD.pop().close()
 
 
 def down() -> None:

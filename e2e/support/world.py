@@ -39,6 +39,7 @@ class World:
     gateway: Address
     artifacts: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _opened: list[str] = field(default_factory=list)
     _stories: dict[str, Future[Any]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "story"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,6 +57,7 @@ class World:
         name = f"{PREFIX}{purpose.replace('_', '-')[:24]}-{stamp}"
         labels = {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}
         self.cluster.create("namespaces", {"metadata": {"name": name, "labels": labels}})
+        self._opened.append(name)
         return name
 
     def close_namespace(self, name: str) -> None:
@@ -108,8 +110,8 @@ class World:
         return self._stories[name].result(seconds)
 
     def close(self) -> None:
-        """Wait for every story and delete every namespace that is left."""
+        """Wait for every story and delete every namespace of this session that is left."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for found in self.cluster.list("namespaces", labelSelector=f"{LABEL}=yes"):
-            self.close_namespace(found["metadata"]["name"])
+        for name in self._opened:
+            self.close_namespace(name)
         self.cluster.close()
