@@ -75,8 +75,8 @@ def advertise_gpus(cluster: Cluster, count: int = 16) -> None:
 def _claim(say: TextIO) -> None:
     """Take the cluster for this process until it ends; waits while another session has it.
 
-    There is one release, one tag of each image and one node: two sessions would test each other's builds. The claim
-    is a name in the abstract socket namespace, so it dies with its holder and leaves no file behind.
+    There is one release, one tag of each image and one node: two sessions would test each other's builds. The
+    claim is a name in the abstract socket namespace, so it dies with its holder and leaves no file behind.
     """
     if _HELD:
         return
