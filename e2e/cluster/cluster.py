@@ -48,7 +48,7 @@ def up() -> None:
     """Make the cluster run and wait until a pod could start; raises StepFailedError with the log to read."""
     began = time.monotonic()
     check_machine()
-    debian.ensure(debian.missing(debian.NODE_PARTS))
+    debian.ensure(debian.NODE_PARTS)
     binaries = build()
     if _marker() not in (fingerprint(), None) or (_marker() is None and (STATE.exists() or RUN.exists())):
         say("taking down what another run or another version left")

@@ -1,8 +1,9 @@
 """The parts that come from the distribution: containerd, runc, the CNI plugins, and the tools to make images.
 
-Only what is missing is installed, and Debian's habit of starting a service on installation is refused for the
-moment of the installation, so that no second containerd runs. On another distribution this says what to
-install.
+Only what is missing is installed, by one of us at a time: the cluster and the images are prepared side by
+side and both need packages, but dpkg turns a second installer away. Debian's habit of starting a service on
+installation is refused for the moment of the installation, so that no second containerd runs. On another
+distribution this says what to install.
 """
 
 import os
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from e2e.cluster.locking import build_lock
 from e2e.cluster.paths import LOGS
 from e2e.cluster.progress import StepFailedError, output_of, run_logged, say
 
@@ -45,11 +47,15 @@ def missing(parts: dict[str, str]) -> list[str]:
     return [package for package, proof in parts.items() if not present(proof)]
 
 
-def ensure(packages: Iterable[str]) -> None:
+def ensure(parts: dict[str, str]) -> None:
+    """Install those packages of `parts` whose proof is missing; StepFailedError as of `install`."""
+    if wanted := missing(parts):
+        install(wanted)
+
+
+def install(packages: Iterable[str]) -> None:
     """Install Debian packages; StepFailedError says what to install by hand where that is not possible."""
     wanted = list(packages)
-    if not wanted:
-        return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise StepFailedError(
             f"missing on this machine: {', '.join(wanted)} (Debian's names). Installed by itself on Debian "
@@ -58,21 +64,23 @@ def ensure(packages: Iterable[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     log = LOGS / "apt.log"
     say(f"installing from the distribution: {', '.join(wanted)}")
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted]
-    refuse_start = not _POLICY.exists()
-    if refuse_start:
-        _POLICY.write_text("#!/bin/sh\nexit 101\n")  # invoke-rc.d: this action is forbidden
-        _POLICY.chmod(0o755)
-    try:
-        try:
-            run_logged("installing packages", install, log, env=environment)
-        except StepFailedError:  # an index that is missing or out of date
-            run_logged(
-                "apt-get update", ["apt-get", "update", "-q"], LOGS / "apt-update.log", env=environment
-            )
-            run_logged("installing packages", install, log, env=environment)
-    finally:
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
+    command += ["-o", "DPkg::Lock::Timeout=600", *wanted]  # someone else's installation may be under way
+    with build_lock("packages"):
+        refuse_start = not _POLICY.exists()
         if refuse_start:
-            _POLICY.unlink()
+            _POLICY.write_text("#!/bin/sh\nexit 101\n")  # invoke-rc.d: this action is forbidden
+            _POLICY.chmod(0o755)
+        try:
+            try:
+                run_logged("installing packages", command, log, env=environment)
+            except StepFailedError:  # an index that is missing or out of date
+                run_logged(
+                    "apt-get update", ["apt-get", "update", "-q"], LOGS / "apt-update.log", env=environment
+                )
+                run_logged("installing packages", command, log, env=environment)
+        finally:
+            if refuse_start:
+                _POLICY.unlink()
     if "containerd" in wanted and Path("/run/systemd/system").exists():
         output_of(["systemctl", "disable", "--now", "containerd.service"], check=False)

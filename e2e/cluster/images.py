@@ -131,7 +131,7 @@ def build(name: str) -> Path:
 
 def _buildah(name: str, archive: Path) -> None:
     began = time.monotonic()
-    debian.ensure(debian.missing(debian.IMAGE_PARTS))
+    debian.ensure(debian.IMAGE_PARTS)
     storage = _storage()
     program = [
         "buildah", "--root", str(storage / "storage"), "--runroot", str(storage / "run"), "--storage-driver",

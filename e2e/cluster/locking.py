@@ -24,7 +24,7 @@ def build_lock(name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another run is building {name}; waiting for it")
+            say(f"another run is busy with {name}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

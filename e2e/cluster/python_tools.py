@@ -26,7 +26,7 @@ def tool_venv(name: str, packages: list[str]) -> Path:
             try:
                 run_logged(f"making {folder}", [sys.executable, "-m", "venv", folder], log)
             except StepFailedError:
-                debian.ensure(["python3-venv"])  # Debian splits it from Python
+                debian.install(["python3-venv"])  # Debian splits it from Python
                 run_logged(f"making {folder}", [sys.executable, "-m", "venv", "--clear", folder], log)
             run_logged(
                 f"installing {' '.join(packages)}",

@@ -59,7 +59,7 @@ def _image(layer: Layer) -> Image:
 
 
 def _make(folder: Path) -> None:
-    debian.ensure(debian.missing(debian.IMAGE_PARTS))
+    debian.ensure(debian.IMAGE_PARTS)
     IMAGES.mkdir(parents=True, exist_ok=True)
     for old in IMAGES.glob(".base-*"):
         remove_tree(old)

@@ -96,7 +96,7 @@ def ensure_env() -> VllmEnv:
     found = VllmEnv(root / env_key())
     with build_lock("vllm"):
         if not found.folder.exists():
-            debian.ensure(debian.missing(debian.VLLM_PARTS))
+            debian.ensure(debian.VLLM_PARTS)
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=root, prefix=".building-") as temporary:
                 made = VllmEnv(Path(temporary) / "env")

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from e2e.support.fleets import Fleet
 
 # Scenarios that leave Torpor's own pods alone come first, while the stories that began early are waiting in
-# the
-# background; then those that kill and roll; the uninstall ends the session.
+# the background; then those that kill and roll; the uninstall ends the session.
 ORDER = (
     "hold_and_wake",
     "scale_out",
@@ -84,7 +83,9 @@ def pytest_runtest_makereport(
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Cluster, images, install; then every early story of the selected scenarios begins."""
     options = request.config.option
-    prepared = machine.prepare(options.kubeconfig, options.context)
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(flush=True)  # progress belongs on the screen: the first time this takes a quarter of an hour
+        prepared = machine.prepare(options.kubeconfig, options.context)
     install.install(prepared)
     machine.advertise_gpus(prepared.cluster)
     gateway = install.gateway_address(prepared.cluster)

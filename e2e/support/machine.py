@@ -22,9 +22,7 @@ from e2e.support.kube import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("operator", "gateway", "engine", "vllm")
-
-
-_HELD: list[socket.socket] = []
+_HELD: list[socket.socket] = []  # the claim on the cluster, while this process has it
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,7 @@ class Machine:
 
     cluster: Cluster
     helm: str
-    builds: dict[
-        str, str
-    ]  # image to a hash of what it was built from; empty where the images are the caller's
+    builds: dict[str, str]  # image to hash of what it was built from; empty where the images are the caller's
 
 
 def prepare(
@@ -53,7 +49,11 @@ def prepare(
     _claim(say or sys.stderr)
     if kubeconfig is None:
         with subprocess.Popen(_command("image", *images), cwd=ROOT, stdout=say or sys.stdout) as building:
-            _run("up", say=say)
+            try:
+                _run("up", say=say)
+            except BaseException:
+                building.terminate()  # nobody wants images without a cluster
+                raise
         if building.returncode:
             raise subprocess.CalledProcessError(building.returncode, building.args)
         _run("image", *images, "--load", say=say)
