@@ -91,6 +91,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
         "operator.networkPolicy.metricsFrom": PEERS,
         "gateway.networkPolicy.metricsFrom": PEERS,
+        "engine.metricsNamespaces": ["prometheus"],
         "gateway.networkPolicy.clientsFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}],
     },
     "without policies and budgets": {

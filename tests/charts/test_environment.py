@@ -82,19 +82,25 @@ def test_the_operator_means_what_the_values_say() -> None:
     assert (read.lease_name, read.pod_name) == ("torpor-operator", "<metadata.name>")
     assert (str(read.demand_token_file), read.log_format, read.log_level) == (TOKEN, "json", "info")
     assert read.launcher_image == read.engine_image == "torpor/engine:0.1.0"
+    assert read.metrics_namespaces == ("monitoring",)
     objects = render(
         {
             "watchNamespaces": ["a", "b"],
             "clusterDomain": "k8s.example",
             "operator": {"logFormat": "plain", "logLevel": "ERROR"},
-            "engine": {"image": {"tag": "7", "pullPolicy": "Never"}, "imagePullSecrets": ["x", "y"]},
+            "engine": {
+                "image": {"tag": "7", "pullPolicy": "Never"},
+                "imagePullSecrets": ["x", "y"],
+                "metricsNamespaces": ["p", "q"],
+            },
         }
     )
     read = read_by_the_operator(objects)
     assert (read.watch_namespaces, read.cluster_domain) == (("a", "b"), "k8s.example")
     assert (read.log_format, read.log_level) == ("plain", "error")
     assert (read.launcher_image, read.image_pull_policy) == ("torpor/engine:7", "Never")
-    assert read.engine_pull_secrets == ("x", "y")
+    assert (read.engine_pull_secrets, read.metrics_namespaces) == (("x", "y"), ("p", "q"))
+    assert read_by_the_operator(render({"engine.metricsNamespaces": []})).metrics_namespaces == ()
 
 
 @pytest.mark.parametrize("names", [["*"], ["a", "b"], []])

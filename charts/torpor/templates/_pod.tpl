@@ -109,8 +109,3 @@ volumeMounts:
 {{- $root := first . -}}{{- $part := last . -}}
 {{- merge (include "torpor.selector" . | fromYaml) (include "torpor.labels" . | fromYaml) (get $root.Values $part).podLabels | toYaml -}}
 {{- end -}}
-
-{{/* An empty list means no namespace; the comma says so, since an empty variable counts as one that is not set. */}}
-{{- define "torpor.bareNames" -}}
-{{ join "," .Values.gateway.bareNames | default "," }}
-{{- end -}}

@@ -197,6 +197,7 @@ def _build_settings(settings: Settings) -> BuildSettings:
         cluster_domain=settings.cluster_domain,
         image_pull_policy=settings.image_pull_policy,
         pull_secrets=settings.engine_pull_secrets,
+        metrics_namespaces=settings.metrics_namespaces,
     )
 
 

@@ -23,16 +23,17 @@ class SettingsError(ValueError):
 class Settings:
     """Everything that the installation decides.
 
-    watch_namespaces: empty means all. demand_token_file: None sends no token. demand_addresses: gateway
-    processes given by hand (`host:port`), for a gateway outside the cluster; empty means that the
-    EndpointSlices of `gateway_demand_service` name them. kubeconfig: None means the service account, or the
-    usual file outside a cluster.
+    watch_namespaces: empty means all. metrics_namespaces: whose pods may scrape launchers; empty means none.
+    demand_token_file: None sends no token. demand_addresses: gateway processes given by hand (`host:port`),
+    for a gateway outside the cluster; empty means that the EndpointSlices of `gateway_demand_service` name
+    them. kubeconfig: None means the service account, or the usual file outside a cluster.
     """
 
     namespace: str
     release: str
     watch_namespaces: tuple[str, ...]
     bare_names: BareNames
+    metrics_namespaces: tuple[str, ...]
     gateway_service: str
     gateway_demand_service: str
     demand_token_file: Path | None
@@ -68,7 +69,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         namespace=env.text("NAMESPACE", "torpor-system"),
         release=release,
         watch_namespaces=env.words("WATCH_NAMESPACES"),
-        bare_names=BareNames.parse(env.text("BARE_NAMES", "*")),
+        bare_names=BareNames.parse(env.given("BARE_NAMES", "*")),
+        metrics_namespaces=_words(env.given("METRICS_NAMESPACES", constants.DEFAULT_METRICS_NAMESPACE)),
         gateway_service=env.text("GATEWAY_SERVICE", f"{release}-gateway"),
         gateway_demand_service=env.text("GATEWAY_DEMAND_SERVICE", f"{release}-gateway-demand"),
         demand_token_file=Path(token) if token else None,
@@ -91,7 +93,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 class _Environment:
-    """Reads TORPOR_ variables; an empty one counts as absent, as charts write them."""
+    """Reads TORPOR_ variables; an empty one counts as absent, as charts write them, but for `given`."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
@@ -99,9 +101,12 @@ class _Environment:
     def text(self, name: str, default: str) -> str:
         return self._variables.get(f"TORPOR_{name}", "").strip() or default
 
+    def given(self, name: str, default: str) -> str:
+        """Return a list's text; the default is for an absent variable, and an empty one is an empty list."""
+        return self._variables.get(f"TORPOR_{name}", default)
+
     def words(self, name: str) -> tuple[str, ...]:
-        parts = (part.strip() for part in self.text(name, "").split(","))
-        return tuple(dict.fromkeys(part for part in parts if part))
+        return _words(self.text(name, ""))
 
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         value = self.text(name, default)
@@ -118,3 +123,9 @@ class _Environment:
                 f'TORPOR_{name} is "{value}": it must be HOST:PORT with a port of 0 to 65535; correct it'
             )
         return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the distinct words of a list separated by commas, in their order."""
+    parts = (part.strip() for part in text.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))

@@ -1,12 +1,12 @@
 """Children are complete, valid, restricted, deterministic, and change only when they must."""
 
 import copy
+import dataclasses
 import functools
 import json
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -15,6 +15,7 @@ from torpor.api import constants, names, validation
 from torpor.api.types import InferenceService
 from torpor.build import BuildSettings, children, revision_of
 
+from tests.kubernetes_schema import refuse_what_kubernetes_refuses
 from tests.unit.api.examples import FULL, fleet
 from tests.unit.api.strategies import SPECS
 
@@ -62,8 +63,8 @@ def env(spec: Object | None = None) -> dict[str, Any]:
 
 @functools.cache
 def kubernetes_accepts(text: str) -> None:
-    """Check one manifest against Kubernetes' own schema; most children are alike, and a check takes 0.1 s."""
-    kubernetes_validate.validate(json.loads(text), "1.37", strict=True)
+    """Check one manifest against Kubernetes' own schema. Most children are alike: each is checked once."""
+    refuse_what_kubernetes_refuses(json.loads(text), "1.37")
 
 
 def test_the_whole_set_is_as_committed() -> None:
@@ -256,6 +257,16 @@ def test_who_may_reach_the_engines() -> None:
     assert [port["port"] for port in monitoring["ports"]] == [8001]
     assert policy["policyTypes"] == ["Ingress"]
     assert policy["podSelector"]["matchLabels"] == names.pod_selector("smol")
+
+
+@pytest.mark.parametrize("namespaces", [(), ("prometheus", "tracing")])
+def test_launchers_are_scraped_from_the_named_namespaces_alone(namespaces: tuple[str, ...]) -> None:
+    installation = dataclasses.replace(INSTALLATION, metrics_namespaces=namespaces)
+    gateway, *others = build(installation=installation)["NetworkPolicy/smol-engines"]["spec"]["ingress"]
+    assert gateway == build()["NetworkPolicy/smol-engines"]["spec"]["ingress"][0]
+    peers = [peer["namespaceSelector"]["matchLabels"] for rule in others for peer in rule["from"]]
+    assert peers == [{"kubernetes.io/metadata.name": namespace} for namespace in namespaces]
+    assert all(rule["from"] for rule in others), "a rule without peers lets everybody in"
 
 
 def test_the_services_lead_to_the_gateway_and_list_the_engines() -> None:

@@ -27,6 +27,14 @@ def test_lists_are_comma_separated():
     assert not settings.bare_names.allows("b")
 
 
+def test_an_empty_list_of_those_that_may_is_nobody_and_an_absent_one_the_default():
+    assert from_environment(LEAST).bare_names.everywhere
+    assert from_environment(LEAST).metrics_namespaces == ("monitoring",)
+    settings = from_environment(LEAST | {"TORPOR_BARE_NAMES": "", "TORPOR_METRICS_NAMESPACES": ""})
+    assert not settings.bare_names.allows("a")
+    assert settings.metrics_namespaces == ()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [

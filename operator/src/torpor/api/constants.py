@@ -72,6 +72,7 @@ DEFAULT_IDLE_SECONDS: Final = 600  # where scaling.idleSeconds is absent
 STATS_FRESH_SECONDS: Final = 15  # an older launcher report is no report
 MAX_NAME_LENGTH: Final = 45
 DEFAULT_CLUSTER_DOMAIN: Final = "cluster.local"
+DEFAULT_METRICS_NAMESPACE: Final = "monitoring"  # whose pods may scrape launchers
 
 # --- condition types ------------------------------------------------------------------------------
 READY: Final = "Ready"

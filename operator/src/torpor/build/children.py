@@ -28,9 +28,12 @@ def children(
     the engine Deployment as the cluster has it, None where there is none: its pod template is kept while
     the user's inputs are the same. `in_place`: replace by stopping first.
     """
-    manifests = [front_service(fleet, settings), engine_service(fleet), disruption_budget(fleet)]
-    if settings.network_policy:
-        manifests.append(network_policy(fleet, settings))
+    manifests = [
+        front_service(fleet, settings),
+        engine_service(fleet),
+        disruption_budget(fleet),
+        network_policy(fleet, settings),
+    ]
     claim = cache_claim(fleet)
     if claim is not None:
         manifests.append(claim)

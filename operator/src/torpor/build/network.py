@@ -5,8 +5,8 @@ operator is down and while the fleet sleeps. `NAME-engines` is headless with a s
 its EndpointSlices, and the gateway reads them, ready endpoints or not.
 
 The NetworkPolicy lets the gateway's pods reach the engines and nobody else; launchers can also be scraped
-from the monitoring namespaces. A CNI without policies ignores it. The kubelet's probes come from the node,
-which CNIs let through.
+from the namespaces that the installation names. A CNI without policies ignores it. The kubelet's probes
+come from the node, which CNIs let through.
 """
 
 from torpor.api import constants, names
@@ -76,9 +76,12 @@ def network_policy(fleet: InferenceService, settings: BuildSettings) -> Manifest
             "ports": [_policy_port(constants.ENGINE_PORT), _policy_port(constants.LAUNCHER_PORT)],
         }
     ]
-    if settings.monitoring:
-        scrapers = {"namespaceSelector": {"matchLabels": dict(settings.monitoring)}}
-        rules.append({"from": [scrapers], "ports": [_policy_port(constants.LAUNCHER_PORT)]})
+    scrapers = [
+        {"namespaceSelector": {"matchLabels": {constants.LABEL_NAMESPACE_NAME: namespace}}}
+        for namespace in settings.metrics_namespaces
+    ]
+    if scrapers:  # a rule from nobody in particular would let everybody in
+        rules.append({"from": scrapers, "ports": [_policy_port(constants.LAUNCHER_PORT)]})
     manifest = head(fleet, "networking.k8s.io/v1", "NetworkPolicy", names.engines(fleet.metadata.name))
     manifest["spec"] = {
         "podSelector": matching(fleet.metadata.name),

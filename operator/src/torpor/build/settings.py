@@ -15,8 +15,8 @@ class BuildSettings:
 
     gateway_namespace, gateway_service: where the gateway's Service is; gateway_labels: labels of its pods.
     launcher_image: brings the launcher in; simulated_image: engine of fleets of type Simulated without an
-    image. pull_secrets: added to those of every fleet. monitoring: labels of the namespaces whose pods may
-    scrape launchers; empty: none may. network_policy: whether to restrict who reaches the engines.
+    image. pull_secrets: added to those of every fleet. metrics_namespaces: whose pods may scrape launchers;
+    empty: none may.
     """
 
     gateway_namespace: str
@@ -30,5 +30,4 @@ class BuildSettings:
         (constants.LABEL_COMPONENT_NAME, constants.GATEWAY_COMPONENT),
         (constants.LABEL_PART_OF, constants.PART_OF),
     )
-    network_policy: bool = True
-    monitoring: tuple[tuple[str, str], ...] = ((constants.LABEL_NAMESPACE_NAME, "monitoring"),)
+    metrics_namespaces: tuple[str, ...] = (constants.DEFAULT_METRICS_NAMESPACE,)
