@@ -1,10 +1,21 @@
-"""A real API server for the tests that install the chart. It starts when the first of them asks for it."""
+"""What the tests of a run share: the renderings, and a real API server for those that install the chart.
+
+The server starts when the first of them asks for it.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
 from e2e.cluster.controlplane import ControlPlane
+from tests.charts.rendering import keep_in
+
+
+@pytest.fixture(scope="session", autouse=True)
+def renderings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Share renderings with the other processes of the run: their own folders lie side by side in one."""
+    own = tmp_path_factory.getbasetemp()
+    keep_in((own.parent if own.name.startswith("popen-") else own) / "renderings")
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 Helm is a tool of the repository, kept in the per-user cache; a machine without it fails these tests instead
 of skipping them, since a chart that nobody rendered is not a tested chart. A rendering is kept for the other
-tests that ask for the same one, and each gets its own copy.
+tests of the run that ask for the same one, in whatever process they are, and each gets its own copy.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,6 +27,15 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast on t
 
 class Refused(Exception):  # noqa: N818 - it is what the chart does, not a defect of the test
     """Helm refused the values or a template; the text is what the user reads."""
+
+
+_kept: list[Path] = []  # the folder that the processes of a test run share; see conftest.py
+
+
+def keep_in(folder: Path) -> None:
+    """Keep renderings in `folder` from now on. The charts may not change while it is used."""
+    folder.mkdir(exist_ok=True)
+    _kept[:] = [folder]
 
 
 @cache
@@ -69,10 +79,17 @@ def flags_of(values: Values) -> tuple[str, ...]:
 
 @cache
 def _json(release: str, namespace: str, chart: Path, kubernetes: str, flags: tuple[str, ...]) -> str:
+    command = ("template", release, str(chart), f"--namespace={namespace}", f"--kube-version={kubernetes}")
+    name = hashlib.sha256("\0".join((*command, *flags)).encode()).hexdigest()
+    file = _kept[0] / f"{name}.json"
+    if file.exists():
+        return file.read_text()
     # Kept as JSON: reading that again takes a twentieth of the time of YAML.
-    place = (f"--namespace={namespace}", f"--kube-version={kubernetes}")
-    text = run("template", release, str(chart), *place, *flags)
-    return json.dumps([item for item in yaml.load_all(text, LOADER) if item])
+    text = json.dumps([item for item in yaml.load_all(run(*command, *flags), LOADER) if item])
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(text)
+    unfinished.rename(file)
+    return text
 
 
 def of(objects: list[Object], kind: str, name: str | None = None) -> list[Object]:
