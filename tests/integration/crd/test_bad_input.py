@@ -37,6 +37,13 @@ def test_bad_objects_are_refused_with_field_and_words(kube: Kube, namespace: str
     assert not re.search(r"panic|nil pointer|cost|no such key", message), message
 
 
+@pytest.mark.parametrize("bad", [bad for bad in BAD if not bad.server], ids=lambda bad: bad.id)
+def test_what_only_python_can_judge_is_taken_by_the_server(kube: Kube, namespace: str, bad: Bad) -> None:
+    """These are the objects whose fleets say SpecValid=False. One that the server refuses belongs above."""
+    answer = kube.create(stripped(bad.object, namespace), dry_run=True)
+    assert answer.status_code == 201, answer.text
+
+
 @pytest.mark.parametrize(
     ("identity", "words"),
     [

@@ -10,7 +10,7 @@ from torpor.api import conditions, constants, names, validation
 from torpor.build import children
 
 from tests.integration.kube import Kube, refusal, until
-from tests.unit.api.examples import FULL, fleet
+from tests.unit.api.examples import FULL, PLACEMENT, fleet
 from tests.unit.api.strategies import SPECS
 from tests.unit.build.test_children import INSTALLATION
 
@@ -201,7 +201,7 @@ def test_status_is_bounded(kube: Kube, namespace: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [{}, FULL, {"engine": {"type": "Simulated"}}, {"model": {"uri": "pvc://claim/x"}}]
+    "spec", [{}, FULL, PLACEMENT, {"engine": {"type": "Simulated"}}, {"model": {"uri": "pvc://claim/x"}}]
 )
 def test_the_api_server_accepts_every_child(kube: Kube, namespace: str, spec: dict[str, Any]) -> None:
     live = create(kube, namespace, spec)

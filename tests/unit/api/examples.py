@@ -130,6 +130,59 @@ def _volume(**volume: Any) -> Object:
     return _pod(volumes=[{"name": "data", "mountPath": "/data", "emptyDir": {}} | volume])
 
 
+NODE_TERM = (
+    "spec.engine.podTemplate.affinity.nodeAffinity"
+    ".requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+)
+
+
+def _node_affinity(**term: Any) -> Object:
+    terms = {"nodeSelectorTerms": [term]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
+# Every operator of placement with values that fit it.
+PLACEMENT: Object = {
+    "engine": {
+        "podTemplate": {
+            "tolerations": [
+                {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
+            ],
+            "affinity": _node_affinity(
+                matchExpressions=[
+                    {"key": "a", "operator": "In", "values": ["x", "y"]},
+                    {"key": "b", "operator": "NotIn", "values": ["x"]},
+                    {"key": "c", "operator": "Exists"},
+                    {"key": "d", "operator": "DoesNotExist", "values": []},
+                    {"key": "e", "operator": "Gt", "values": ["1"]},
+                    {"key": "example.com/f", "operator": "Lt", "values": ["9"]},
+                ],
+                matchFields=[{"key": "metadata.name", "operator": "NotIn", "values": ["node-1.example"]}],
+            )
+            | {
+                "podAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "labelSelector": {
+                                "matchExpressions": [
+                                    {"key": "a", "operator": "NotIn", "values": ["x"]},
+                                    {"key": "b", "operator": "DoesNotExist"},
+                                ]
+                            },
+                            "topologyKey": "kubernetes.io/hostname",
+                        }
+                    ]
+                }
+            },
+            "volumes": [
+                {"name": "a", "mountPath": "/a/..b/c.", "subPath": "x/.y/..z", "emptyDir": {}},
+                {"name": "b", "mountPath": "/a", "emptyDir": {}},
+            ],
+        },
+        "resources": {"limits": {"cpu": "1", "hugepages-2Mi": "4Mi", "example.com/device": 1}},
+    }
+}
+
 BAD = (
     Bad(
         "min-above-max",
@@ -232,7 +285,104 @@ BAD = (
         "equal limits",
         False,
     ),
+    Bad(
+        "unknown-resource",
+        _engine(resources={"limits": {"gpu": 1}}),
+        "spec.engine.resources.limits",
+        "nvidia.com/gpu",
+        False,
+    ),
     Bad("label-key", _pod(labels={"no good": "x"}), "spec.engine.podTemplate.labels", "key", False),
+    Bad("long-label-key", _pod(labels={"a" * 64: "x"}), "spec.engine.podTemplate.labels", "key", False),
+    Bad(
+        "long-label-prefix",
+        _pod(labels={"a" * 254 + "/b": "x"}),
+        "spec.engine.podTemplate.labels",
+        "key",
+        False,
+    ),
+    Bad("label-prefix", _pod(labels={"a..b/c": "x"}), "spec.engine.podTemplate.labels", "key", False),
+    Bad("empty-cache", _model(cache={"size": "0"}), "spec.model.cache.size", "at least one byte"),
+    Bad("part-of-a-byte", _model(cache={"size": "999m"}), "spec.model.cache.size", "at least one byte"),
+    Bad(
+        "name-of-a-class",
+        _pod(priorityClassName="a..b"),
+        "spec.engine.podTemplate.priorityClassName",
+        "match",
+    ),
+    Bad(
+        "key-of-a-secret",
+        _model(tokenSecretRef={"name": "a", "key": "..b"}),
+        "spec.model.tokenSecretRef.key",
+        "match",
+    ),
+    Bad(
+        "two-at-one-path",
+        _pod(volumes=[{"name": name, "mountPath": "/data", "emptyDir": {}} for name in ("a", "b")]),
+        "spec.engine.podTemplate.volumes",
+        "different mountPaths",
+    ),
+    *(
+        Bad(f"path-{path}", _volume(mountPath=path), "spec.engine.podTemplate.volumes[0].mountPath", words)
+        for path, words in {
+            "//cache": "'//'",
+            "/data/": "final '/'",
+            "/": "2 characters",
+            "/x/../cache": "'..'",
+            "/./cache": "'.'",
+            "data": "absolute",
+        }.items()
+    ),
+    Bad("sub-path-absolute", _volume(subPath="/x"), "spec.engine.podTemplate.volumes[0].subPath", "relative"),
+    Bad("sub-path-climbs", _volume(subPath="a/../.."), "spec.engine.podTemplate.volumes[0].subPath", "'..'"),
+    Bad(
+        "toleration-seconds",
+        _pod(tolerations=[{"operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}]),
+        "spec.engine.podTemplate.tolerations[0].tolerationSeconds",
+        "NoExecute",
+    ),
+    *(
+        Bad(
+            f"node-{operator}-{len(values)}",
+            _pod(
+                affinity=_node_affinity(
+                    matchExpressions=[{"key": "a", "operator": operator, "values": values}]
+                )
+            ),
+            f"{NODE_TERM}.matchExpressions[0].values",
+            "fit the operator",
+        )
+        for operator, values in (("In", []), ("Exists", ["x"]), ("Gt", ["1", "2"]), ("Lt", []))
+    ),
+    Bad(
+        "node-In-absent",
+        _pod(affinity=_node_affinity(matchExpressions=[{"key": "a", "operator": "NotIn"}])),
+        f"{NODE_TERM}.matchExpressions[0].values",
+        "fit the operator",
+    ),
+    Bad(
+        "node-field",
+        _pod(affinity=_node_affinity(matchFields=[{"key": "spec.x", "operator": "In", "values": ["a"]}])),
+        f"{NODE_TERM}.matchFields[0].key",
+        "metadata.name",
+    ),
+    Bad(
+        "label-selector",
+        _pod(
+            affinity={
+                "podAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "labelSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+                            "topologyKey": "zone",
+                        }
+                    ]
+                }
+            }
+        ),
+        "spec.engine.podTemplate.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0]",
+        "fit the operator",
+    ),
     Bad(
         "our-label", _pod(labels={"app.kubernetes.io/name": "x"}), "spec.engine.podTemplate.labels", "Torpor"
     ),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torpor.api import validation
 from torpor.api.engine_rules import OUR_FLAGS
 
-from tests.unit.api.examples import BAD, FULL, Bad, fleet
+from tests.unit.api.examples import BAD, FULL, PLACEMENT, Bad, fleet
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.id)
@@ -30,7 +30,9 @@ def test_problems_say_rule_and_next_step(bad: Bad) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [{}, FULL, {"engine": {"type": "Simulated"}}], ids=["least", "full", "simulated"]
+    "spec",
+    [{}, FULL, PLACEMENT, {"engine": {"type": "Simulated"}}],
+    ids=["least", "full", "placement", "simulated"],
 )
 def test_good_objects_are_valid(spec: dict[str, Any]) -> None:
     checked = validation.check(fleet(spec))
@@ -117,3 +119,11 @@ def test_junk_anywhere_is_reported_and_never_raised(path: tuple[str, ...], junk:
     assert checked.valid != bool(checked.problems)
     assert all(str(problem).isprintable() for problem in checked.problems)
     validation.unknown_fields(raw)
+
+
+def test_a_problem_with_a_key_names_the_key() -> None:
+    resources = {"limits": {"memory": "1Gi", "gpu": 1}}
+    message = validation.check(fleet({"engine": {"resources": resources}})).message()
+    assert message.startswith('spec.engine.resources.limits: ("memory", "gpu") has a resource')
+    assert validation.shown({}) == "(an empty object)"
+    assert len(validation.shown({f"key{number}": 1 for number in range(10_000)})) < 200

@@ -152,32 +152,54 @@ NO_NUL: Final = Rule(
     holds=lambda text: "\0" not in text,
 )
 
-# Names of other Kubernetes objects, label keys and values: the rules are Kubernetes' own.
-ObjectName = Annotated[
-    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-]
+# Names of other Kubernetes objects, label keys and values: the rules are Kubernetes' own. What they let
+# through and Kubernetes refuses is found only when the children are written, and the writer is gone by then.
+_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=f"^{_SUBDOMAIN}$")]
 LabelName = Annotated[
     str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 ]
-DataKey = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-LABEL_KEY_PATTERN: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+# A key becomes a file's name, so "." and what begins with ".." are none.
+DataKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=253, pattern=r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")
+]
+LABEL_KEY_PATTERN: Final = rf"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 LABEL_VALUE_PATTERN: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
 LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE_PATTERN)]
 
 _LABEL_KEY: Final = re.compile(LABEL_KEY_PATTERN.strip("^$"))
+
+
+def _is_label_key(key: str) -> bool:
+    return len(key) <= 317 and len(key.rpartition("/")[0]) <= 253 and bool(_LABEL_KEY.fullmatch(key))
+
+
 # Structural schemas say nothing about keys and CEL cannot bound their length: Python alone checks them.
 KEYS: Final = Rule(
     cel="",
     message="has a key that is no label key; write [prefix/]name with letters, digits, '-', '_', '.'",
-    holds=lambda mapping: all(len(key) <= 317 and _LABEL_KEY.fullmatch(key) for key in mapping),
+    holds=lambda mapping: all(_is_label_key(key) for key in mapping),
 )
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1024), ONE_LINE]
+# One spelling per directory, so that paths can be compared as texts.
+PLAIN_PATH: Final = matching(
+    r"(/[^/:]+)+", "must be an absolute path without ':', '//' and a final '/'; write it like /data/adapters"
+)
+NO_CLIMBING: Final = Rule(
+    cel=r"!self.matches('(^|/)\\.\\.?(/|$)')",
+    message="must not contain '.' or '..' as a step of its path; write the plain path",
+    holds=lambda path: not any(step in (".", "..") for step in path.split("/")),
+)
 AbsolutePath = Annotated[
-    str,
-    StringConstraints(min_length=2, max_length=1024, pattern=r"^/[^:]*$"),
-    ONE_LINE,
+    str, StringConstraints(min_length=2, max_length=1024), ONE_LINE, PLAIN_PATH, NO_CLIMBING
 ]
+RELATIVE: Final = Rule(
+    cel="!self.startsWith('/')",
+    message="must be relative to the volume's root; remove the leading '/'",
+    holds=lambda path: not path.startswith("/"),
+)
+RelativePath = Annotated[Line, RELATIVE, NO_CLIMBING]
 
 # Amounts as Kubernetes writes them, never negative.
 QUANTITY_PATTERN: Final = (

@@ -124,6 +124,10 @@ def _requests_fit(it: "Resources") -> bool:
     )
 
 
+def _resources_known(it: "Resources") -> bool:
+    return all(quantity.is_known(name) for name in (*(it.limits or {}), *(it.requests or {})))
+
+
 def _extended_whole(it: "Resources") -> bool:
     amounts = [*(it.limits or {}).items(), *(it.requests or {}).items()]
     return all(
@@ -158,6 +162,15 @@ class Resources(ApiModel):
             message="must not exceed limits; lower the request or raise the limit",
             holds=_requests_fit,
             field="requests",
+        ),
+        Rule(
+            cel="",
+            message=(
+                "has a resource that no container can book; use cpu, memory, ephemeral-storage, "
+                "hugepages-SIZE or a device with its domain such as nvidia.com/gpu"
+            ),
+            holds=_resources_known,
+            field="limits",
         ),
         Rule(
             cel="",

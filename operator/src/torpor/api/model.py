@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import StringConstraints
 
+from torpor.api import quantity
 from torpor.api.base import ApiModel, DataKey, ObjectName, QuantityText, Rule, matching
 from torpor.api.uri import UriText
 
@@ -17,6 +18,13 @@ REVISION: Final = matching(
     "must be a branch, tag or commit (letters, digits and - . _ /); correct it",
 )
 Revision = Annotated[str, StringConstraints(min_length=1, max_length=128), REVISION]
+
+
+AT_LEAST_ONE: Final = Rule(
+    cel="!isQuantity(self) || quantity(self).compareTo(quantity('1')) >= 0",
+    message="must be at least one byte; write it like 100Gi",
+    holds=lambda text: quantity.parse(text) >= 1,
+)
 
 
 class SecretKey(ApiModel):
@@ -33,7 +41,7 @@ class ModelCache(ApiModel):
 
     claim_name: ObjectName | None = None
     """An existing PersistentVolumeClaim. Excludes size: give one of the two."""
-    size: QuantityText | None = None
+    size: Annotated[QuantityText, AT_LEAST_ONE] | None = None
     """
     Size of a claim that Torpor makes for the fleet, such as 100Gi; it goes when the fleet is deleted. May
     grow.

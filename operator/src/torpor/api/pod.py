@@ -23,9 +23,9 @@ from torpor.api.base import (
     LabelKey,
     LabelName,
     LabelValue,
-    Line,
     ObjectName,
     QuantityText,
+    RelativePath,
     Rule,
     list_map,
 )
@@ -74,7 +74,7 @@ class Toleration(ApiModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """The effect that is tolerated. Absent: all of them."""
     toleration_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
-    """How long a NoExecute taint is tolerated. Absent: for ever."""
+    """How long a NoExecute taint is tolerated, only with that effect. Absent: for ever."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -88,7 +88,35 @@ class Toleration(ApiModel):
             holds=lambda it: it.operator != "Exists" or not it.value,
             field="value",
         ),
+        Rule(
+            cel="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            message="is for the effect NoExecute alone; set effect: NoExecute, or remove it",
+            holds=lambda it: it.toleration_seconds is None or it.effect == "NoExecute",
+            field="tolerationSeconds",
+        ),
     )
+
+
+def _values_fit(it: "NodeRequirement | LabelRequirement") -> bool:
+    count = len(it.values or [])
+    if it.operator in ("Exists", "DoesNotExist"):
+        return count == 0
+    return count > 0 if it.operator in ("In", "NotIn") else count == 1
+
+
+VALUES_FIT: Final = Rule(
+    cel=(
+        "self.operator in ['Exists', 'DoesNotExist'] ? !has(self.values) || self.values.size() == 0"
+        " : has(self.values) && (self.operator in ['In', 'NotIn'] ? self.values.size() > 0"
+        " : self.values.size() == 1)"
+    ),
+    message=(
+        "do not fit the operator; give several for In and NotIn, one for Gt and Lt, "
+        "none for Exists and DoesNotExist"
+    ),
+    holds=_values_fit,
+    field="values",
+)
 
 
 class NodeRequirement(ApiModel):
@@ -101,14 +129,27 @@ class NodeRequirement(ApiModel):
     values: Annotated[list[LabelValue], Field(max_length=32), LIST_ATOMIC] | None = None
     """The values: several for In and NotIn, one integer for Gt and Lt, none for Exists and DoesNotExist."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (VALUES_FIT,)
+
+
+class NodeNameRequirement(ApiModel):
+    """A comparison with a node's name."""
+
+    key: Literal["metadata.name"]
+    """The field: metadata.name is the only one."""
+    operator: Literal["In", "NotIn"]
+    """Whether the name must be the value or must not."""
+    values: Annotated[list[ObjectName], Field(min_length=1, max_length=1), LIST_ATOMIC]
+    """The one name."""
+
 
 class NodeTerm(ApiModel):
     """Requirements that a node meets together."""
 
     match_expressions: Annotated[list[NodeRequirement], Field(max_length=16), LIST_ATOMIC] | None = None
     """Comparisons with the node's labels."""
-    match_fields: Annotated[list[NodeRequirement], Field(max_length=4), LIST_ATOMIC] | None = None
-    """Comparisons with the node's fields (metadata.name)."""
+    match_fields: Annotated[list[NodeNameRequirement], Field(max_length=4), LIST_ATOMIC] | None = None
+    """Comparisons with the node's name."""
 
 
 class RequiredNodeTerms(ApiModel):
@@ -147,6 +188,8 @@ class LabelRequirement(ApiModel):
     """How the label's value is compared with values."""
     values: Annotated[list[LabelValue], Field(max_length=32), LIST_ATOMIC] | None = None
     """The values for In and NotIn; none for Exists and DoesNotExist."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (VALUES_FIT,)
 
 
 class LabelSelector(ApiModel):
@@ -254,11 +297,11 @@ class Volume(ApiModel):
     name: Annotated[LabelName, NOT_OUR_VOLUME]
     """Name of the volume, unique in the pod."""
     mount_path: Annotated[AbsolutePath, NOT_OUR_PATH]
-    """Absolute path in the engine's container."""
+    """Absolute path in the engine's container; no two volumes share one."""
     read_only: bool = True
     """Whether the engine may only read it."""
-    sub_path: Line | None = None
-    """Path within the volume to mount instead of its root."""
+    sub_path: RelativePath | None = None
+    """Path within the volume to mount instead of its root. Absent: the root."""
     persistent_volume_claim: ClaimSource | None = None
     """A PersistentVolumeClaim."""
     config_map: ConfigMapSource | None = None
@@ -312,3 +355,15 @@ class PodTemplate(ApiModel):
     """RuntimeClass of the pods, such as nvidia."""
     image_pull_secrets: Annotated[list[PullSecret], Field(max_length=8), list_map("name")] | None = None
     """Secrets for pulling the engine's image, beside those that the installation adds."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                "!has(self.volumes)"
+                " || self.volumes.all(v, self.volumes.exists_one(w, w.mountPath == v.mountPath))"
+            ),
+            message="must have different mountPaths; two volumes cannot be in one place",
+            holds=lambda it: len({volume.mount_path for volume in it.volumes or []}) == len(it.volumes or []),
+            field="volumes",
+        ),
+    )

@@ -47,3 +47,10 @@ def is_extended(resource: str) -> bool:
     """Say whether `resource` is counted in whole pieces and never overcommitted, such as nvidia.com/gpu."""
     prefix, slash, _ = resource.rpartition("/")
     return bool(slash) and not (prefix == "kubernetes.io" or prefix.endswith(".kubernetes.io"))
+
+
+def is_known(resource: str) -> bool:
+    """Say whether a container can book `resource`: one of Kubernetes' own, or anything with a domain."""
+    if "/" in resource:
+        return not resource.startswith("requests.")  # the prefix of quotas
+    return resource in ("cpu", "memory", "ephemeral-storage") or resource.startswith("hugepages-")

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import StringConstraints
 
-from torpor.api.base import ONE_LINE, Rule
+from torpor.api.base import NO_CLIMBING, ONE_LINE, Rule
 from torpor.api.constants import MODELS_DIR
 
 SCHEMES: Final = ("hf", "pvc", "image")
@@ -56,10 +56,6 @@ def _well_formed(uri: str) -> bool:
     return pattern is None or pattern.fullmatch(uri) is not None
 
 
-def _climbs(uri: str) -> bool:
-    return any(part in (".", "..") for part in uri.split("/"))
-
-
 def parse(uri: str) -> ModelUri:
     """Read `uri`. ValueError with the rule and the next step where it is not one of the three schemes."""
     scheme, _, rest = uri.partition("://")
@@ -90,11 +86,6 @@ SYNTAX: Final = Rule(
         "with letters, digits, '-', '_' and '.'"
     ),
     holds=_well_formed,
-)
-NO_CLIMBING: Final = Rule(
-    cel=r"!self.matches('/\\.\\.?(/|$)')",
-    message="must not contain '.' or '..' as a step of its path; write the plain path",
-    holds=lambda uri: not _climbs(uri),
 )
 UriText = Annotated[
     str, StringConstraints(min_length=1, max_length=512), ONE_LINE, SCHEME_KNOWN, SYNTAX, NO_CLIMBING

@@ -15,6 +15,7 @@ none, and one written by a newer version must not be refused; in a file they are
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -75,14 +76,15 @@ def check(raw: Mapping[str, Any]) -> Checked:
 
 
 def shown(value: Any) -> str:
-    """Write a value for a message: quoted text, control characters visible, long ones cut."""
-    if isinstance(value, Mapping):
-        return f"(an object with {len(value)} fields)"
+    """Write a value for a message: quoted, an object by its keys, control characters visible, long ones cut."""
     if isinstance(value, list):
         return f"(a list of {len(value)})"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    text = f'"{ascii(value)[1:-1]}"' if isinstance(value, str) else str(value)
+    if isinstance(value, Mapping):  # most of its rules are about keys
+        text = f"({', '.join(shown(key) for key in islice(value, _MAX_SHOWN)) or 'an empty object'})"
+    else:
+        text = f'"{ascii(value)[1:-1]}"' if isinstance(value, str) else str(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"
 
 
