@@ -1,17 +1,16 @@
 """The questions put to an engine, real or simulated, and what is kept of the answers.
 
-One list of probes serves three uses: recording the real vLLM, comparing a running one, and checking the
-simulated engine against the recording. An answer is reduced to its shape: field names in their order, types,
-the constants that clients depend on (object names, null or not, finish reasons), the framing of the stream.
-Words, ids, times and counts that depend on the model are reduced to their type.
+One list of probes serves three uses: recording the real vLLM, comparing a running one (`comparison`), and
+checking the simulated engine against the recording. An answer is reduced to its shape: field names in their
+order, types, the constants that clients depend on (object names, null or not, finish reasons), the framing of
+the stream. Words, ids, times and counts that depend on the model are reduced to their type. An answer that
+never comes, or cannot be read, is kept as an answer too: the other probes still tell something.
 
-Run as a program, it writes a recording: `python -m tests.integration.sim.probes http://127.0.0.1:8000 MODEL
-DIR`.
+Run as a program, it writes a recording: `python -m e2e.likeness.probes http://127.0.0.1:8000 MODEL DIR`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -34,7 +33,11 @@ CONSTANT_KEYS = {
     "param",
     "parent",
 }
-STREAM = {"stream": True, "ignore_eos": True, "max_tokens": 4}
+# Greedy, so that one engine says the same each time. Eight tokens, so that an engine that merges what a busy
+# client has not read yet still sends one of them alone.
+FIXED = {"temperature": 0, "ignore_eos": True}
+STREAM = {**FIXED, "stream": True, "max_tokens": 8}
+SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,16 @@ PROBES = [
         "/v1/chat/completions",
         _chat(**STREAM, stream_options={"include_usage": True, "continuous_usage_stats": True}),
     ),
-    Probe("chat", "/v1/chat/completions", _chat(max_tokens=4, ignore_eos=True)),
+    Probe("chat", "/v1/chat/completions", _chat(**FIXED, max_tokens=4)),
     Probe("completion-stream", "/v1/completions", _text(**STREAM)),
     Probe(
         "completion-stream-usage", "/v1/completions", _text(**STREAM, stream_options={"include_usage": True})
     ),
-    Probe("completion", "/v1/completions", _text(max_tokens=4, ignore_eos=True)),
+    Probe("completion", "/v1/completions", _text(**FIXED, max_tokens=4)),
     Probe(
         "completion-two-prompts",
         "/v1/completions",
-        {"prompt": ["A", "B"], "max_tokens": 2, "ignore_eos": True},
+        {**FIXED, "prompt": ["A", "B"], "max_tokens": 2},
     ),
     Probe("models", "/v1/models", method="GET"),
     Probe("health", "/health", method="GET"),
@@ -103,7 +106,8 @@ PROBES = [
     Probe(
         "stop-string",
         "/v1/completions",
-        {"prompt": "A river is", "max_tokens": 200, "stop": ["e", "a", "i", "t"]},
+        # One string only: of several, the words decide which is met first.
+        {"prompt": "A river is", "max_tokens": 200, "temperature": 0, "stop": ["e"]},
     ),
 ]
 
@@ -162,18 +166,16 @@ def reduce_answer(response: httpx.Response) -> dict[str, Any]:
     return kept
 
 
-async def ask(client: httpx.AsyncClient, probe: Probe, model: str) -> dict[str, Any]:
-    """Put one probe."""
-    headers = {"content-type": "application/json", **probe.headers}
-    if probe.body is None:
-        response = await client.request(probe.method, probe.path)
-    elif isinstance(probe.body, str):
-        response = await client.post(probe.path, content=probe.body, headers=headers)
-    else:
-        response = await client.post(
-            probe.path, content=json.dumps({"model": model, **probe.body}), headers=headers
-        )
-    return reduce_answer(response)
+def ask(client: httpx.Client, probe: Probe, model: str) -> dict[str, Any]:
+    """Put one probe; {"failed": why} when no readable answer comes."""
+    headers = {"content-type": "application/json", **probe.headers} if probe.body is not None else {}
+    content = probe.body
+    if isinstance(content, dict):
+        content = json.dumps({"model": model, **content})
+    try:
+        return reduce_answer(client.request(probe.method, probe.path, content=content, headers=headers))
+    except (httpx.HTTPError, ValueError) as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(\{.*\})? ")
@@ -194,7 +196,7 @@ def reduce_metrics(text: str, model: str) -> dict[str, Any]:
             continue
         name = match[1]
         family = name if name in types else _OF_HISTOGRAM.sub("", name)
-        labels = samples.setdefault(name, {"type": types[family], "labels": {}})["labels"]
+        labels = samples.setdefault(name, {"type": types.get(family), "labels": {}})["labels"]
         for label, value in _LABEL.findall(match[2] or ""):
             shown = "MODEL" if value == model else value
             if shown not in labels.setdefault(label, []):
@@ -202,21 +204,23 @@ def reduce_metrics(text: str, model: str) -> dict[str, Any]:
     return samples
 
 
-async def record(address: str, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Answers to all probes, then the metrics."""
-    async with httpx.AsyncClient(base_url=address, timeout=120) as client:
-        answers = {probe.name: await ask(client, probe, model) for probe in PROBES}
-        scraped = await client.get("/metrics")
-    metrics = reduce_metrics(scraped.text, model)
+def record(address: str, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Answers to all probes by their names, then the metrics by their names.
+
+    `address` is the engine's base URL, `model` the first of its served names. Raises httpx.HTTPError when the
+    metrics cannot be had.
+    """
+    with httpx.Client(base_url=address, timeout=SECONDS, trust_env=False) as client:
+        answers = {probe.name: ask(client, probe, model) for probe in PROBES}
+        scraped = client.get("/metrics")
     answers["metrics"] = {"status": scraped.status_code, "content-type": scraped.headers["content-type"]}
-    return answers, metrics
+    return answers, reduce_metrics(scraped.text, model)
 
 
 def main() -> None:
     """Write a recording."""
     address, model, folder = sys.argv[1:]
-    answers, metrics = asyncio.run(record(address, model))
-    for name, value in (("answers", answers), ("metrics", metrics)):
+    for name, value in zip(("answers", "metrics"), record(address, model), strict=True):
         Path(folder, f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
 
 
