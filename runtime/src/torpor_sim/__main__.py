@@ -70,14 +70,14 @@ async def serve(settings: Settings) -> None:
     _say(f"loading {settings.model}")
     began = time.monotonic()
     while (left := began + loading - time.monotonic()) > 0:
-        try:
-            await asyncio.wait_for(stopping.wait(), min(left, 3600.0))
-        except TimeoutError:
-            continue
-        return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(left, 3600.0)):
+                await stopping.wait()
+        if stopping.is_set():
+            return
     _fail_to_start(settings, faults)
     app = App(settings, loop)
-    shared = Server(app.handle)
+    shared = Server(app.handle, settings.keep_alive_seconds)
     listener = await loop.create_server(lambda: Connection(shared, loop), sock=sock, backlog=2048)
     app.opened_now()
     host, port = sock.getsockname()[:2]
@@ -87,7 +87,8 @@ async def serve(settings: Settings) -> None:
     _say(f"stopping: {'drain' if settings.shutdown_timeout else 'abort'}, {len(app.generations)} under way")
     if settings.shutdown_timeout:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(app.idle(), settings.shutdown_timeout)
+            async with asyncio.timeout(settings.shutdown_timeout):
+                await app.idle()
     if faults.get("hang-at-stop") is not None and app.generations:
         app.engine.stall()
         listener.close()

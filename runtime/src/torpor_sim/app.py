@@ -11,6 +11,7 @@ import asyncio
 import os
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -119,19 +120,26 @@ class App:
             handler, request.method, status, self.loop.time() - started
         )
         try:
-            if methods is None:
-                exchange.respond(404, b'{"detail":"Not Found"}')
-                return
-            route = methods.get(request.method)
-            if route is None:
-                allow = (b"allow", ", ".join(methods).encode())
-                exchange.respond(405, b'{"detail":"Method Not Allowed"}', extra=(allow,))
-                return
-            if self.settings.api_key is not None and request.path.startswith("/v1"):
-                self._authorize(request)
-            route(request, exchange)
-        except ApiError as error:
-            exchange.respond(error.status, error.body)
+            try:
+                self._answer(request, exchange, methods)
+            except ApiError as error:
+                exchange.respond(error.status, error.body)
+        except Exception:
+            traceback.print_exc()
+            exchange.respond(500, errors.broken().body)
+
+    def _answer(self, request: Request, exchange: Exchange, methods: dict[str, Route] | None) -> None:
+        if methods is None:
+            exchange.respond(404, b'{"detail":"Not Found"}')
+            return
+        route = methods.get(request.method)
+        if route is None:
+            allow = (b"allow", ", ".join(methods).encode())
+            exchange.respond(405, b'{"detail":"Method Not Allowed"}', extra=(allow,))
+            return
+        if self.settings.api_key is not None and request.path.startswith("/v1"):
+            self._authorize(request)
+        route(request, exchange)
 
     def admit(self, count: int) -> None:
         """Refuse when the queue limits are reached."""

@@ -107,3 +107,8 @@ def backlog_full() -> ApiError:
 def shut_down() -> ApiError:
     """500 of a draining engine."""
     return ApiError(500, "cannot schedule new futures after shutdown", "InternalServerError")
+
+
+def broken() -> ApiError:
+    """500 for a request that this server cannot cope with."""
+    return ApiError(500, "the simulated engine failed; see its log", "InternalServerError")

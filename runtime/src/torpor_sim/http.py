@@ -1,9 +1,9 @@
 """An HTTP/1.1 server of one screen: what uvicorn shows to a client of vLLM, and no more.
 
 httptools parses, uvloop carries. Answers look like uvicorn's (lower-case header names, `server: uvicorn`,
-chunked streams), idle connections close after five seconds as vLLM's do, and a client that leaves is noticed
-at once because reading never stops. Pipelined requests are answered in order. It refuses TLS, HTTP/2 and
-WebSockets.
+chunked streams), connections that idle after an answer are closed as vLLM's are, and a client that leaves is
+noticed at once because reading never stops. Pipelined requests are answered in order. It has no TLS, no
+HTTP/2 and no WebSockets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import httptools
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KEEP_ALIVE_SECONDS = 5.0
 MAX_PIPELINED = 64
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -43,6 +42,7 @@ class Server:
     """What all connections share."""
 
     handle: Callable[[Request, Exchange], None]
+    keep_alive_seconds: float
     connections: set[Connection] = field(default_factory=set)
     date: bytes = b""
     date_at: float = -1.0
@@ -58,10 +58,11 @@ class Server:
 class Exchange:
     """The answer to one request. Nothing is written after the connection has gone or the answer has ended."""
 
-    __slots__ = ("_connection", "ended", "on_gone", "on_head", "on_writable")
+    __slots__ = ("_bodiless", "_connection", "ended", "on_gone", "on_head", "on_writable")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, bodiless: bool = False) -> None:
         self._connection = connection
+        self._bodiless = bodiless  # the answer to a HEAD
         self.on_gone: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None
         self.on_head: Callable[[int], None] | None = None
@@ -84,7 +85,8 @@ class Exchange:
         if content_type:
             headers.append((b"content-type", content_type))
         self._head(status, headers)
-        self._write(body)
+        if not self._bodiless:
+            self._write(body)
         self._finish()
 
     def start_stream(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
@@ -162,7 +164,6 @@ class Connection(asyncio.Protocol):
         """Register with the server."""
         self._transport = cast("asyncio.Transport", transport)
         self.server.connections.add(self)
-        self._wait_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever answers that nobody listens."""
@@ -183,7 +184,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse()
+            pass  # answered as if it had not asked; uvicorn does the same, WebSockets apart
         except httptools.HttpParserError:
             self._refuse()
 
@@ -274,7 +275,7 @@ class Connection(asyncio.Protocol):
             return
         request = self._queue.popleft()
         self.current_keep_alive = request.keep_alive
-        self._current = exchange = Exchange(self)
+        self._current = exchange = Exchange(self, bodiless=request.method == "HEAD")
         self.server.handle(request, exchange)
 
     def _refuse(self) -> None:
@@ -286,7 +287,7 @@ class Connection(asyncio.Protocol):
         self.shut()
 
     def _wait_idle(self) -> None:
-        self._idle_timer = self.loop.call_later(KEEP_ALIVE_SECONDS, self.shut)
+        self._idle_timer = self.loop.call_later(self.server.keep_alive_seconds, self.shut)
 
     def _cancel_idle(self) -> None:
         if self._idle_timer is not None:

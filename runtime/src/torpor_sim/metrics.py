@@ -196,7 +196,9 @@ class EngineMetrics:
             self.itl.observe(gap)
 
     def finished(self, work: Work, max_tokens: int) -> None:
-        """Record a request that ended, aborted ones included. vLLM writes its latencies only now."""
+        """Record a request that ended by itself. vLLM writes its latencies only now, and does not count those
+        whose client left.
+        """
         end = work.finished if work.finished is not None else work.arrived
         scheduled = work.scheduled if work.scheduled is not None else end
         first = work.first_token if work.first_token is not None else end

@@ -66,6 +66,7 @@ class Settings:
     api_key: str | None
     track_load: bool
     keep_alive_comments: float
+    keep_alive_seconds: int
     metrics_generation: str
     hidden_metrics: frozenset[str]
     gpu_memory_utilization: str
@@ -98,6 +99,12 @@ def _duration(text: str) -> float:
         return seconds(text, "duration")
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _keep_alive(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"VLLM_HTTP_TIMEOUT_KEEP_ALIVE={text!r}: must be a whole number of seconds")
+    return int(text)
 
 
 def _step_cost(text: str) -> StepCost:
@@ -271,6 +278,7 @@ def _settings(given: argparse.Namespace, environment: str) -> Settings:
         api_key=given.api_key or os.environ.get("VLLM_API_KEY") or None,
         track_load=given.enable_server_load_tracking,
         keep_alive_comments=given.sse_keep_alive_interval,
+        keep_alive_seconds=_keep_alive(os.environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "5")),
         metrics_generation=given.metrics_generation,
         hidden_metrics=frozenset(name if ":" in name else f"vllm:{name}" for name in given.hide_metric),
         gpu_memory_utilization=given.gpu_memory_utilization or "0.9",

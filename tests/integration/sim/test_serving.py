@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import openai
 import pytest
 
 from tests.integration.sim.process import engine
@@ -56,7 +55,7 @@ async def test_a_burst_over_the_limit_sees_200_with_an_error_event_and_a_late_on
     # The fault widens the moment between the two checks, so that all eight are in it on any machine.
     burst = ("--fault", "slow-first-token=2s,times=8")
     async with engine(*SLOW, "--max-num-seqs", "2", "--max-num-queued-reqs", "4", *burst) as sim:
-        tasks = [sim.complete(max_tokens=50, stream=True) for _ in range(8)]
+        tasks = [sim.complete(max_tokens=10, stream=True) for _ in range(8)]
         answers = await asyncio.gather(*tasks)
         refused = [answer for answer in answers if '"error"' in answer.text]
         assert {answer.status_code for answer in answers} == {200}
@@ -74,6 +73,8 @@ async def test_a_burst_over_the_limit_sees_200_with_an_error_event_and_a_late_on
 
 async def test_a_shared_prefix_hits_the_cache_over_turns() -> None:
     async with engine("--profile", "instant") as sim:
+        import openai  # heavy: not for every process that collects this module
+
         client = openai.AsyncOpenAI(base_url=f"{sim.address}/v1", api_key="x", max_retries=0)
         turns: list[dict[str, str]] = [{"role": "user", "content": "Tell me of rivers. " * 30}]
         first = await client.chat.completions.create(model="llm", messages=turns)  # type: ignore[arg-type]
@@ -110,6 +111,8 @@ async def test_a_stream_ends_by_itself_or_at_a_stop_string() -> None:
 
 async def test_embeddings_are_fixed_and_of_length_one() -> None:
     async with engine("--profile", "instant", "--embedding-size", "16") as sim:
+        import openai  # heavy: not for every process that collects this module
+
         client = openai.AsyncOpenAI(base_url=f"{sim.address}/v1", api_key="x", max_retries=0)
         answer = await client.embeddings.create(model="llm", input=["a cat", "a cat", "a dog"])
         await client.close()
@@ -118,17 +121,49 @@ async def test_embeddings_are_fixed_and_of_length_one() -> None:
         assert sum(value * value for value in one) == pytest.approx(1, abs=1e-5)
 
 
-async def test_idle_connections_close_after_the_keep_alive_time() -> None:
+async def test_connections_close_that_idle_after_an_answer_and_none_that_was_not_used_yet() -> None:
+    async with engine(env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "1"}) as sim:
+        host, port = sim.address.removeprefix("http://").split(":")
+        ahead, ahead_writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port))
+
+        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert b"connection: close" not in await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(b'{"version":"0.32.0"}'))
+
+        await ask(reader, writer)
+        await ask(reader, writer)
+        assert await asyncio.wait_for(reader.read(), 15) == b""
+        await ask(ahead, ahead_writer)
+        writer.close()
+        ahead_writer.close()
+
+
+async def test_upgrades_are_ignored_and_head_has_no_body() -> None:
     async with engine() as sim:
         host, port = sim.address.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        for _ in range(2):
-            writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert b"connection: close" not in head
-            await reader.readexactly(len(b'{"version":"0.32.0"}'))
-        assert await asyncio.wait_for(reader.read(), 15) == b""
+        upgrade = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AA\r\n"
+        writer.write(b"GET /version HTTP/1.1\r\nhost: x\r\n" + upgrade + b"\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(len(b'{"version":"0.32.0"}'))
         writer.close()
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HEAD /nothing HTTP/1.1\r\nhost: x\r\n\r\nGET /nothing HTTP/1.1\r\nhost: x\r\n\r\n")
+        for _ in range(2):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+        writer.close()
+
+
+async def test_what_cannot_be_answered_is_a_500_and_not_a_silence() -> None:
+    async with engine() as sim:
+        body = b'{"model": "\\ud800", "prompt": "A"}'
+        answer = await sim.client.post(
+            "/v1/completions", content=body, headers={"content-type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["error"]["type"]) == (500, "InternalServerError")
+        assert (await sim.complete()).status_code == 200
 
 
 async def test_pipelined_requests_are_answered_in_order_and_nonsense_is_refused() -> None:
