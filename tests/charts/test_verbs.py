@@ -36,7 +36,7 @@ def rights(resources: tuple[Resource, ...], verbs: str, subresource: str = "") -
 LEDGER: dict[tuple[str, str, str], Rights] = {
     ("control/executor.py", "apply", "manifest"): rights(CHILDREN, "create patch")
     | rights((FLEETS,), "patch", "/status"),
-    ("control/executor.py", "merge", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "patch"),
+    ("control/executor.py", "merge", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "patch", "/scale"),
     ("control/executor.py", "get", "resource"): rights(CHILDREN, "get"),
     ("control/controller.py", "get", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "get"),
     ("control/watches.py", "list", "resource"): set(),  # see test_the_operator_holds_what_it_uses

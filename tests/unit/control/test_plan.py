@@ -6,7 +6,7 @@ import pytest
 from torpor.build import children
 from torpor.cluster.resources import DEPLOYMENTS, SERVICES
 from torpor.control.drift import fingerprint
-from torpor.control.plan import Scale, plan, plan_scale
+from torpor.control.plan import Plan, Scale, plan, plan_scale
 
 from tests.unit.control.worlds import BUILD, fleet, live_children, service, world
 
@@ -35,19 +35,33 @@ def test_a_new_fleet_gets_its_deployment_last_and_with_its_number():
     assert len(todo.new) == len(todo.applies)
 
 
-def test_a_wake_is_one_write_conditional_on_what_was_seen():
+def test_a_wake_changes_the_number_and_nothing_else():
     seen = world(replicas=0)
     todo = plan(seen, wanted(seen, 1), {})
-    assert kinds(todo) == ["Deployment"]
+    assert todo == Plan(Scale(seen.deployment, 1))
+
+
+def test_a_wake_that_finds_more_amiss_is_one_write_conditional_on_what_was_seen():
+    lived = live_children(RAW, 0)
+    lived[PLACE]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] = 5
+    del lived[SERVICES, "llm"]
+    seen = world(children=lived)
+    todo = plan(seen, wanted(seen, 1), {})
+    assert kinds(todo) == ["Deployment", "Service"]
+    assert todo.scale is None
     assert todo.applies[0]["spec"]["replicas"] == 1
     assert todo.applies[0]["metadata"]["resourceVersion"] == seen.deployment["metadata"]["resourceVersion"]
 
 
-def test_a_wake_goes_before_repairs():
+def test_a_value_that_the_server_rewrites_does_not_make_a_wake_more_than_a_number():
     lived = live_children(RAW, 0)
-    del lived[SERVICES, "llm"]
-    seen = world(children=lived)
-    assert kinds(plan(seen, wanted(seen, 1), {})) == ["Deployment", "Service"]
+    lived[PLACE]["spec"]["template"]["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = "16777216"
+    left_behind = {PLACE: fingerprint(lived[PLACE])}
+    for number in (1, 0):
+        seen = world(children=lived)
+        todo = plan(seen, wanted(seen, number), left_behind)
+        assert not todo.applies
+        lived[PLACE]["spec"]["replicas"] = number
 
 
 @pytest.mark.parametrize(
@@ -57,7 +71,6 @@ def test_a_wake_goes_before_repairs():
         lambda live: live["metadata"]["labels"].clear(),
         lambda live: live["metadata"]["annotations"].clear(),
         lambda live: live["metadata"].update(ownerReferences=[]),
-        lambda live: live["spec"].update(replicas=9),
     ],
 )
 def test_a_value_that_somebody_changed_is_applied_again(change):
@@ -93,8 +106,7 @@ def test_a_field_that_left_the_manifest_is_news_although_every_value_fits():
 
 def test_the_number_alone_is_changed_where_no_valid_spec_is_known():
     seen = world(replicas=1, service=None)
-    version = seen.deployment["metadata"]["resourceVersion"]
-    assert plan_scale(seen, 0).scale == Scale("llm-engines", 0, version)
+    assert plan_scale(seen, 0).scale == Scale(seen.deployment, 0)
     assert plan_scale(seen, 1).empty
     assert plan_scale(world(service=None, children={}), 1).empty
 

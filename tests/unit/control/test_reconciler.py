@@ -36,6 +36,15 @@ class Server:
         answer["metadata"] |= {"resourceVersion": str(self.version), "uid": UID if subresource else kind}
         return answer
 
+    async def merge(self, resource, namespace, name, patch, *, subresource=None):
+        kind = f"{resource.kind}/{subresource}"
+        if error := self.fail.pop(kind, None):
+            raise error
+        self.applied.append(kind)
+        self.version += 1
+        # As the API server answers: the subresource's own kind, of which only the version is of use.
+        return {"kind": "Scale", "metadata": {"resourceVersion": str(self.version)}, "spec": patch["spec"]}
+
 
 class Gateways:
     seen = demand()
@@ -96,15 +105,18 @@ async def test_a_wake_is_one_write_then_the_status():
     await desk.look()
     desk.gateways.seen = demand(held=1)
     await desk.look()
-    assert desk.server.applied == ["Deployment", "InferenceService/status"]
+    assert desk.server.applied == ["Deployment/scale", "InferenceService/status"]
     assert desk.told.reasons == ["Wake"]
+    assert desk.replicas == 1
+    await desk.look()
+    assert desk.server.applied == []
 
 
 async def test_an_arrival_whose_wake_met_a_conflict_still_wakes():
     desk = Desk()
     await desk.look()
     desk.gateways.seen = demand(arrivals=1)
-    desk.server.fail["Deployment"] = ApiError(409, "Conflict", "changed")
+    desk.server.fail["Deployment/scale"] = ApiError(409, "Conflict", "changed")
     with pytest.raises(ApiError):
         await desk.look()
     assert desk.replicas == 0

@@ -11,6 +11,8 @@ operator would make it, and as it lives in the cluster), and going from one to t
 The API server rewrites some values (quantities, defaults inside lists), which looks like somebody's change
 for ever. So what an apply left behind is remembered: an object that has not changed since our own last apply
 is as good as we can make it.
+
+The number of replicas is no part of any of this: it changes all the time, and `plan` compares it by itself.
 """
 
 import hashlib
@@ -22,7 +24,7 @@ from torpor.cluster.resources import DEPLOYMENTS, Object
 
 
 def stamped(manifest: Object) -> Object:
-    """Return the manifest with the hash of itself as an annotation. The number of replicas does not count."""
+    """Return the manifest with the hash of itself as an annotation."""
     metadata = manifest["metadata"]
     annotations = (metadata.get("annotations") or {}) | {constants.ANNOTATION_APPLIED: _hash(manifest)}
     return manifest | {"metadata": metadata | {"annotations": annotations}}
@@ -34,29 +36,37 @@ def drifted(manifest: Object, live: Object, left_behind: str | None) -> bool:
     """
     annotations = live["metadata"].get("annotations") or {}
     wanted = manifest["metadata"]["annotations"][constants.ANNOTATION_APPLIED]
-    if annotations.get(constants.ANNOTATION_APPLIED) != wanted or _replicas(manifest) != _replicas(live):
+    if annotations.get(constants.ANNOTATION_APPLIED) != wanted:
         return True
-    return not _within(manifest, live) and fingerprint(live) != left_behind
+    return not _within(_unnumbered(manifest), live) and fingerprint(live) != left_behind
 
 
 def fingerprint(live: Object) -> str:
     """Name the state of an object, leaving out what changes by itself: status, versions, book-keeping."""
     metadata = {key: live["metadata"].get(key) for key in ("labels", "annotations", "ownerReferences")}
-    rest = {key: value for key, value in live.items() if key not in ("metadata", "status")}
+    rest = {key: value for key, value in _unnumbered(live).items() if key not in ("metadata", "status")}
     return _digest(rest | {"metadata": metadata})
+
+
+def replicas_of(deployment: Object) -> int:
+    """Return the number of pods that a Deployment asks for."""
+    return int((deployment.get("spec") or {}).get("replicas") or 0)
 
 
 def _hash(manifest: Object) -> str:
     metadata = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
-    spec = dict(manifest.get("spec") or {})
+    wanted = _unnumbered(manifest) | {"metadata": metadata}
     if manifest.get("kind") == DEPLOYMENTS.kind:
-        spec.pop("replicas", None)
-        spec["template"] = spec["template"]["metadata"]["labels"].get(constants.LABEL_REVISION)
-    return _digest(manifest | {"metadata": metadata, "spec": spec})[:16]
+        revision = manifest["spec"]["template"]["metadata"]["labels"].get(constants.LABEL_REVISION)
+        wanted["spec"] = wanted["spec"] | {"template": revision}
+    return _digest(wanted)[:16]
 
 
-def _replicas(item: Object) -> Any:
-    return (item.get("spec") or {}).get("replicas") if item.get("kind") == DEPLOYMENTS.kind else None
+def _unnumbered(item: Object) -> Object:
+    """The object without a Deployment's number of replicas."""
+    if item.get("kind") != DEPLOYMENTS.kind:
+        return item
+    return item | {"spec": {key: value for key, value in item["spec"].items() if key != "replicas"}}
 
 
 def _digest(value: object) -> str:

@@ -1,9 +1,9 @@
 """The executor: the only place that writes.
 
-It carries a plan out in order. Three outcomes are not failures of the look but findings about it: a child's
-name is taken by an object that is not ours (it is left alone), the API server refuses a child (its sentence
-goes into a condition, the rest is still applied), and a conflict, which ends the look so that the next one
-starts from the news.
+It carries a plan out in order; a number that is written alone comes first, because requests may wait for it.
+Three outcomes are not failures of the look but findings about it: a child's name is taken by an object that
+is not ours (it is left alone), the API server refuses a write (its sentence goes into a condition, the rest
+is still written), and a conflict, which ends the look so that the next one starts from the news.
 """
 
 import logging
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torpor.cluster.client import ApiError, Kube
 from torpor.cluster.resources import DEPLOYMENTS, Object
 from torpor.control.drift import fingerprint
-from torpor.control.plan import Place, Plan, place_of
+from torpor.control.plan import Place, Plan, Scale, place_of
 from torpor.control.store import Store
 from torpor.control.world import World, owner_uid
 
@@ -37,6 +37,11 @@ class Executor:
     async def run(self, world: World, plan: Plan) -> Outcome:
         """Make a plan's writes. Raises ApiError where the look must be repeated (conflict, no answer)."""
         taken, refused, left_behind = [], [], []
+        if plan.scale is not None:
+            try:
+                await self._scale(plan.scale)
+            except ApiError as error:
+                refused.append(_refusal(world, "the number of replicas", error))
         for manifest in plan.applies:
             place = place_of(manifest)
             title = f"{place[0].kind} {place[1]}"
@@ -46,28 +51,42 @@ class Executor:
             try:
                 answer = await self._kube.apply(manifest)
             except ApiError as error:
-                if not error.refused:
-                    raise
-                log.warning("%s: the API server refuses %s: %s", world.key, title, error)
-                refused.append(f"{title} is refused by the API server: {error.message}")
+                refused.append(_refusal(world, title, error))
                 continue
             self._store.put(place[0], answer)
             left_behind.append((place, fingerprint(answer)))
-        if plan.scale is not None:
-            patch = {
-                "metadata": {"resourceVersion": plan.scale.resource_version},
-                "spec": {"replicas": plan.scale.replicas},
-            }
-            answer = await self._kube.merge(DEPLOYMENTS, world.key.namespace, plan.scale.name, patch)
-            self._store.put(DEPLOYMENTS, answer)
         return Outcome(tuple(taken), tuple(refused), tuple(left_behind))
 
     async def write_status(self, manifest: Object) -> Object:
         """Make the one status write of a look."""
         return await self._kube.apply(manifest, subresource="status")
 
+    async def _scale(self, scale: Scale) -> None:
+        """Write the number alone. The answer has no Deployment in it, but the one that the write depended
+        on, with the new number, is what the server has now.
+        """
+        metadata = scale.live["metadata"]
+        patch = {
+            "metadata": {"resourceVersion": metadata["resourceVersion"]},
+            "spec": {"replicas": scale.replicas},
+        }
+        answer = await self._kube.merge(
+            DEPLOYMENTS, metadata["namespace"], metadata["name"], patch, subresource="scale"
+        )
+        written = metadata | {"resourceVersion": answer["metadata"]["resourceVersion"]}
+        spec = scale.live["spec"] | {"replicas": scale.replicas}
+        self._store.put(DEPLOYMENTS, scale.live | {"metadata": written, "spec": spec})
+
     async def _is_strangers(self, world: World, place: Place) -> bool:
         """Whether an object that the watches do not show (it lacks our labels) has the name."""
         resource, name = place
         found = await self._kube.get(resource, world.key.namespace, name)
         return found is not None and owner_uid(found) != world.uid
+
+
+def _refusal(world: World, what: str, error: ApiError) -> str:
+    """Say what the API server refused; raise the error where it is no refusal."""
+    if not error.refused:
+        raise error
+    log.warning("%s: the API server refuses %s: %s", world.key, what, error)
+    return f"{what} is refused by the API server: {error.message}"

@@ -4,13 +4,16 @@ A plan of a converged world is empty; that is what makes every look idempotent. 
 carries the number of replicas and the resourceVersion that the decision saw: if anybody changed it since, the
 server refuses and the look begins again. A new fleet gets its Deployment last, with the number in it, so no
 half-made fleet ever starts a pod.
+
+Where nothing but the number is wrong, it is written through the Deployment's scale subresource, under the
+same condition and before anything else: requests wait for it, and it costs the API server half of an apply.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torpor.cluster.resources import DEPLOYMENTS, Object, Resource, resource_of
-from torpor.control.drift import drifted, stamped
+from torpor.control.drift import drifted, replicas_of, stamped
 from torpor.control.world import World
 
 Place = tuple[Resource, str]
@@ -18,13 +21,10 @@ Place = tuple[Resource, str]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Change of the number alone, where no valid spec is known to apply. Conditional on the version that was
-    seen.
-    """
+    """Change of the number alone, only if the Deployment is still the `live` one that the decision saw."""
 
-    name: str
+    live: Object
     replicas: int
-    resource_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Plan:
     know.
     """
 
+    scale: Scale | None = None
     applies: tuple[Object, ...] = ()
     new: frozenset[Place] = frozenset()
-    scale: Scale | None = None
 
     @property
     def empty(self) -> bool:
@@ -45,7 +45,7 @@ class Plan:
 
 def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, str]) -> Plan:
     """Return what must be applied so that the fleet's children are `manifests`."""
-    applies, new = [], set()
+    applies, new, scale = [], set(), None
     deployment_first = (
         world.deployment is not None
     )  # somebody may wait for it; a new one needs the rest first
@@ -58,7 +58,9 @@ def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, 
             applies.append(wanted)
         elif drifted(wanted, live, left_behind.get(place)):
             applies.append(_conditional(wanted, live) if place[0] == DEPLOYMENTS else wanted)
-    return Plan(tuple(applies), frozenset(new))
+        elif place[0] == DEPLOYMENTS and replicas_of(wanted) != replicas_of(live):
+            scale = Scale(live, replicas_of(wanted))
+    return Plan(scale, tuple(applies), frozenset(new))
 
 
 def plan_scale(world: World, replicas: int) -> Plan:
@@ -66,8 +68,7 @@ def plan_scale(world: World, replicas: int) -> Plan:
     live = world.deployment
     if live is None or world.replicas == replicas:
         return Plan()
-    metadata = live["metadata"]
-    return Plan(scale=Scale(metadata["name"], replicas, metadata["resourceVersion"]))
+    return Plan(Scale(live, replicas))
 
 
 def place_of(manifest: Object) -> Place:

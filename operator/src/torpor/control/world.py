@@ -15,6 +15,7 @@ from torpor.api.routes import Conflict
 from torpor.api.types import InferenceService
 from torpor.cluster.gateway_view import FleetDemand
 from torpor.cluster.resources import CHILDREN, DEPLOYMENTS, Object, Resource
+from torpor.control.drift import replicas_of
 from torpor.control.pods import Pod
 
 
@@ -59,8 +60,7 @@ class World:
     @property
     def replicas(self) -> int:
         """How many pods the Deployment asks for now; 0 where it does not exist."""
-        spec = (self.deployment or {}).get("spec") or {}
-        return int(spec.get("replicas") or 0)
+        return replicas_of(self.deployment or {})
 
     @property
     def living(self) -> tuple[Pod, ...]:
