@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from torpor.control.queue import FIRST_PAUSE, LONGEST_PAUSE, WorkQueue
 
 
@@ -38,7 +39,50 @@ async def test_somebody_who_waits_goes_first():
         queue.add(key)
     queue.add("d", urgent=True)
     queue.add("c", urgent=True)
-    assert [await taken(queue) for _ in range(4)] == ["c", "d", "a", "b"]
+    queue.add("d")
+    assert [await taken(queue) for _ in range(4)] == ["d", "c", "a", "b"]
+
+
+async def test_urgency_that_comes_during_a_look_is_not_lost():
+    queue = WorkQueue()
+    queue.add("a")
+    await taken(queue)
+    queue.add("a", urgent=True)
+    queue.add("a")
+    queue.add("b")
+    queue.done("a")
+    assert [await taken(queue) for _ in range(2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_worker_that_is_cancelled_in_the_moment_of_news_ends(steps):
+    queue = WorkQueue()
+    queue.at("later", asyncio.get_running_loop().time() + 60)  # so that it waits with a time limit
+
+    async def work():
+        while True:
+            queue.done(await queue.get())
+
+    worker = asyncio.create_task(work())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    queue.add("a")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    worker.cancel()
+    await asyncio.wait({worker}, timeout=1.0)
+    assert worker.cancelled()
+
+
+async def test_the_first_failure_may_be_repeated_at_once_and_the_second_may_not():
+    queue = WorkQueue()
+    queue.add("a")
+    await taken(queue)
+    queue.add("b")
+    assert queue.failed("a", at_once=True) == 0.0
+    assert await taken(queue) == "a"
+    assert queue.failed("a", at_once=True) > 0.0
+    assert await taken(queue) == "b"
 
 
 async def test_due_keys_come_by_themselves_and_the_earliest_time_holds():

@@ -3,10 +3,12 @@
 A key waits at most once however many events name it, is never handed to two workers at a time, and comes back
 on its own: `at` keeps a heap of due times, so that the end of an idle period or of a credit is looked at on
 time without anybody polling. A look that fails is repeated with growing, jittered pauses; the first success
-forgets them. A demand is not made to wait for such a pause: somebody sits at the other end.
+forgets them. A demand is not made to wait for such a pause: somebody sits at the other end. Urgent keys go
+before the others and keep their order among themselves, so that of many who wait none waits twice as long.
 """
 
 import asyncio
+import contextlib
 import heapq
 import random
 import time
@@ -25,10 +27,11 @@ class WorkQueue(Generic[Key]):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._urgent: deque[Key] = deque()
         self._ready: deque[Key] = deque()
-        self._waiting: set[Key] = set()
+        self._waiting: dict[Key, bool] = {}  # those in the two lines: urgent or not
         self._working: set[Key] = set()
-        self._again: set[Key] = set()
+        self._again: dict[Key, bool] = {}  # named while being worked on: urgent or not
         self._failures: dict[Key, int] = {}
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
@@ -36,23 +39,20 @@ class WorkQueue(Generic[Key]):
         self._wakeup = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._waiting)
 
     def add(self, key: Key, *, urgent: bool = False) -> None:
         """Look at `key` as soon as a worker is free; an urgent one goes before the others."""
         if key in self._working:
-            self._again.add(key)
+            self._again[key] = urgent or self._again.get(key, False)
             return
-        if key in self._waiting:
-            if urgent and self._ready[0] != key:
-                self._ready.remove(key)
-                self._ready.appendleft(key)
+        known = self._waiting.get(key)
+        if known or known is urgent:
             return
-        self._waiting.add(key)
-        if urgent:
-            self._ready.appendleft(key)
-        else:
-            self._ready.append(key)
+        if known is not None:
+            self._ready.remove(key)
+        self._waiting[key] = urgent
+        (self._urgent if urgent else self._ready).append(key)
         self._wakeup.set()
 
     def at(self, key: Key, when: float) -> None:
@@ -68,43 +68,42 @@ class WorkQueue(Generic[Key]):
         """Wait for a key and mark it as being worked on. `done` or `failed` must follow."""
         while True:
             self._move_due()
-            if self._ready:
-                key = self._ready.popleft()
-                self._waiting.discard(key)
+            if self._waiting:
+                key = (self._urgent or self._ready).popleft()
+                del self._waiting[key]
                 self._working.add(key)
                 self._due.pop(key, None)  # this look says anew when to look again
                 return key
             self._wakeup.clear()
             pause = self._heap[0][0] - self._clock() if self._heap else None
-            try:
-                await asyncio.wait_for(self._wakeup.wait(), pause)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):  # wait_for of Python 3.11 may swallow a cancellation
+                    await self._wakeup.wait()
 
     def done(self, key: Key) -> None:
         """The look at `key` succeeded."""
         self._failures.pop(key, None)
         self._release(key)
 
-    def failed(self, key: Key) -> float:
-        """The look at `key` failed: it is repeated after a pause, whose seconds are returned."""
+    def failed(self, key: Key, *, at_once: bool = False) -> float:
+        """The look at `key` failed: it is repeated after a pause, whose seconds are returned. `at_once`: the
+        first failure in a row needs none.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        if at_once and not failures:
+            self._again[key] = True
+            self._release(key)
+            return 0.0
         pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
         self._release(key)
         self.at(key, self._clock() + pause)
         return pause
 
-    def forget(self, key: Key) -> None:
-        """Drop what is remembered about a key that no longer exists."""
-        self._failures.pop(key, None)
-        self._due.pop(key, None)
-
     def _release(self, key: Key) -> None:
         self._working.discard(key)
-        if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+        if (urgent := self._again.pop(key, None)) is not None:
+            self.add(key, urgent=urgent)
 
     def _move_due(self) -> None:
         now = self._clock()
