@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from unittest.mock import Mock
 
 from torpor.cluster.client import Kube
-from torpor.cluster.resources import CHILDREN, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, FLEETS, LEASES, Resource
+from torpor.cluster.resources import (
+    CHILDREN,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    EVENTS,
+    FLEETS,
+    LEASES,
+    PODS,
+    Resource,
+)
 from torpor.control.watches import Feed
 from torpor_gateway.cluster import ClusterSource
 from torpor_gateway.kube import Access
@@ -37,6 +46,7 @@ LEDGER: dict[tuple[str, str, str], Rights] = {
     ("control/executor.py", "apply", "manifest"): rights(CHILDREN, "create patch")
     | rights((FLEETS,), "patch", "/status"),
     ("control/executor.py", "merge", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "patch", "/scale"),
+    ("control/executor.py", "merge", "PODS"): rights((PODS,), "patch"),
     ("control/executor.py", "get", "resource"): rights(CHILDREN, "get"),
     ("control/controller.py", "get", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "get"),
     ("control/watches.py", "list", "resource"): set(),  # see test_the_operator_holds_what_it_uses

@@ -38,7 +38,7 @@ def test_a_new_fleet_gets_its_deployment_last_and_with_its_number():
 def test_a_wake_changes_the_number_and_nothing_else():
     seen = world(replicas=0)
     todo = plan(seen, wanted(seen, 1), {})
-    assert todo == Plan(Scale(seen.deployment, 1))
+    assert todo == Plan(scale=Scale(seen.deployment, 1))
 
 
 def test_a_wake_that_finds_more_amiss_is_one_write_conditional_on_what_was_seen():

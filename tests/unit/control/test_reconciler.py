@@ -4,28 +4,42 @@ import copy
 
 import pytest
 from torpor import metrics
+from torpor.api import constants as c
+from torpor.api import names
 from torpor.api.routes import BareNames
+from torpor.build import revision_of
 from torpor.cluster.client import ApiError
-from torpor.cluster.resources import DEPLOYMENTS, FLEETS, resource_of
+from torpor.cluster.resources import DEPLOYMENTS, FLEETS, PODS, SERVICES, resource_of
 from torpor.control.executor import Executor
 from torpor.control.naming import Naming
 from torpor.control.reconciler import Parts, Reconciler, RefusedError
 from torpor.control.store import Store
 
-from tests.unit.control.worlds import BUILD, KEY, UID, demand, fleet
+from tests.unit.control.worlds import BUILD, KEY, UID, demand, fleet, report, service
 
 
 class Server:
-    """Keeps what is applied and numbers it; `fail` maps a kind to the error its next apply gets."""
+    """Keeps what is applied and numbers it; `fail` maps a kind to the error its next write gets, `refuses`
+    names the kinds that are refused for ever.
+    """
 
     def __init__(self, raw):
-        self.raw, self.applied, self.fail, self.version = raw, [], {}, 100
+        self.raw, self.applied, self.fail, self.refuses, self.version = raw, [], {}, set(), 100
+
+    def ready(self, name, store):
+        """A pod of the fleet becomes ready."""
+        status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        labels = names.pod_selector(KEY.name) | {c.LABEL_REVISION: revision_of(service(self.raw))}
+        metadata = {"name": name, "namespace": KEY.namespace, "uid": name, "labels": labels}
+        store.put(PODS, {"metadata": metadata | {"resourceVersion": "50"}, "status": status})
 
     async def get(self, resource, namespace, name):
         return None
 
     async def apply(self, manifest, *, subresource=None):
         kind = f"{manifest['kind']}/{subresource}" if subresource else manifest["kind"]
+        if kind in self.refuses:
+            raise ApiError(422, "Invalid", "it may not change")
         if error := self.fail.pop(kind, None):
             raise error
         self.applied.append(kind)
@@ -37,11 +51,19 @@ class Server:
         return answer
 
     async def merge(self, resource, namespace, name, patch, *, subresource=None):
-        kind = f"{resource.kind}/{subresource}"
+        kind = f"{resource.kind}/{subresource}" if subresource else f"{resource.kind} {name}"
         if error := self.fail.pop(kind, None):
             raise error
         self.applied.append(kind)
         self.version += 1
+        if subresource is None:
+            metadata = {
+                "name": name,
+                "namespace": namespace,
+                "uid": name,
+                "resourceVersion": str(self.version),
+            }
+            return {"metadata": metadata | patch["metadata"]}
         # As the API server answers: the subresource's own kind, of which only the version is of use.
         return {"kind": "Scale", "metadata": {"resourceVersion": str(self.version)}, "spec": patch["spec"]}
 
@@ -67,8 +89,8 @@ class Told:
 class Desk:
     """A reconciler and everything around it."""
 
-    def __init__(self):
-        self.raw = fleet()
+    def __init__(self, **spec):
+        self.raw = fleet(**spec)
         self.server, self.store, self.gateways, self.told = Server(self.raw), Store(), Gateways(), Told()
         self.store.put(FLEETS, copy.deepcopy(self.raw))
         parts = Parts(
@@ -81,6 +103,16 @@ class Desk:
         )
         self.now = 0.0
         self.reconciler = Reconciler(parts, clock=lambda: self.now)
+
+    def respec(self, **spec):
+        """The owner changes the spec."""
+        metadata = copy.deepcopy(self.store.get(FLEETS, *KEY)["metadata"])
+        metadata |= {
+            "generation": metadata["generation"] + 1,
+            "resourceVersion": str(self.server.version + 1),
+        }
+        self.raw = self.server.raw = fleet(**spec) | {"metadata": metadata}
+        self.store.put(FLEETS, copy.deepcopy(self.raw))
 
     async def look(self, after=1.0):
         self.now += after
@@ -135,6 +167,42 @@ async def test_a_refused_child_is_a_condition_and_the_others_are_made():
     assert (ready["status"], ready["reason"]) == ("False", "ConfigError")
     await desk.look()
     assert desk.replicas == 0
+
+
+async def test_a_refused_child_holds_up_neither_the_number_nor_its_history():
+    desk = Desk()
+    await desk.look()
+    desk.store.remove(SERVICES, desk.store.get(SERVICES, KEY.namespace, "llm"))
+    desk.server.refuses = {"Service"}
+    desk.gateways.seen = demand(held=1)
+    with pytest.raises(RefusedError) as first:
+        await desk.look()
+    assert desk.replicas == 1
+    assert desk.told.reasons.count("Wake") == 1
+    assert first.value.again <= desk.now + 10.0, "history counts only where somebody looks"
+    desk.server.ready("llm-0", desk.store)
+    desk.gateways.seen = demand(pods={"llm-0": report()})
+    for _ in range(70):
+        with pytest.raises(RefusedError):
+            await desk.look(after=10.0)
+    assert desk.replicas == 0, "idle for ten minutes"
+
+
+async def test_before_a_fleet_shrinks_its_least_loaded_replica_is_marked():
+    desk = Desk(scaling={"replicas": 2})
+    await desk.look()
+    for name in ("llm-0", "llm-1"):
+        desk.server.ready(name, desk.store)
+    desk.gateways.seen = demand(pods={"llm-0": report(running=5), "llm-1": report(running=0)})
+    desk.respec(scaling={"replicas": 1})
+    desk.server.fail["Pod llm-1"] = ApiError(404, "NotFound", "gone")
+    await desk.look()
+    assert desk.server.applied == ["Deployment/scale", "InferenceService/status"], "it is best effort"
+    desk.respec(scaling={"replicas": 2})
+    await desk.look()
+    desk.respec(scaling={"replicas": 1})
+    await desk.look()
+    assert desk.server.applied == ["Pod llm-1", "Deployment/scale", "InferenceService/status"]
 
 
 async def test_an_unreachable_server_ends_the_look_without_a_status():

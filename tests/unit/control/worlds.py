@@ -48,7 +48,15 @@ def service(raw):
 
 
 def pod(
-    name="llm-0", *, ready=False, age=5.0, revision=None, status=None, terminating=False, unschedulable=None
+    name="llm-0",
+    *,
+    ready=False,
+    age=5.0,
+    revision=None,
+    status=None,
+    terminating=False,
+    unschedulable=None,
+    cost=None,
 ):
     conditions = [{"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": stamp(1)}]
     if unschedulable is None:
@@ -71,6 +79,8 @@ def pod(
         "labels": names.pod_selector(KEY.name)
         | {c.LABEL_REVISION: revision or revision_of(service(fleet()))},
     }
+    if cost is not None:
+        metadata["annotations"] = {c.ANNOTATION_DELETION_COST: cost}
     if terminating:
         metadata["deletionTimestamp"] = stamp()
     return read_pod({"metadata": metadata, "status": {"conditions": conditions} | (status or {})})

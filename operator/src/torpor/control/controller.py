@@ -43,6 +43,7 @@ class Controller:
         self._tasks: list[asyncio.Task[None]] = []
         self._busy: dict[FleetKey, float] = {}
         self._idle = asyncio.Event()
+        self._stopping = False
 
     @property
     def leading(self) -> bool:
@@ -68,11 +69,13 @@ class Controller:
             self._queue.add(key)
 
     async def stop(self, seconds: float = 5.0) -> None:
-        """Let running looks finish for `seconds`, then end the workers."""
+        """Begin no more looks, let running ones finish for `seconds`, then end the workers."""
+        self._stopping = True
         self._idle.clear()
         if self._busy:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -92,6 +95,8 @@ class Controller:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
+            if self._stopping:
+                return
             metrics.QUEUE_DEPTH.set(len(self._queue))
             self._busy[key] = started = self._clock()
             try:
@@ -101,8 +106,10 @@ class Controller:
                 self._queue.failed(key)
             except ApiError as error:
                 await self._recover(key, error)
-            except RefusedError:
+            except RefusedError as error:
                 pause = self._queue.failed(key)
+                if error.again is not None:
+                    self._queue.at(key, error.again)
                 metrics.LOOK_FAILURES.labels("refused").inc()
                 log.info("%s: next try in %.1f s", key, pause)
             except Exception:
@@ -131,7 +138,7 @@ class Controller:
                 live = await self._kube.get(DEPLOYMENTS, key.namespace, names.engines(key.name))
                 if live is not None:
                     self._store.put(DEPLOYMENTS, live)
-            self._queue.failed(key)
+            self._queue.failed(key, at_once=True)
             return
         pause = self._queue.failed(key)
         log.warning("%s: %s; next try in %.1f s", key, error, pause)

@@ -9,8 +9,9 @@ is still written), and a conflict, which ends the look so that the next one star
 import logging
 from dataclasses import dataclass
 
+from torpor.api import constants
 from torpor.cluster.client import ApiError, Kube
-from torpor.cluster.resources import DEPLOYMENTS, Object
+from torpor.cluster.resources import DEPLOYMENTS, PODS, Object
 from torpor.control.drift import fingerprint
 from torpor.control.plan import Place, Plan, Scale, place_of
 from torpor.control.store import Store
@@ -21,8 +22,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a plan. taken: children that others own. refused: what the API server said no to."""
+    """What came of a plan. scaled: the Deployment has the decided number. taken: children that others own.
+    refused: what the API server said no to.
+    """
 
+    scaled: bool
     taken: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     left_behind: tuple[tuple[Place, str], ...] = ()
@@ -36,34 +40,49 @@ class Executor:
 
     async def run(self, world: World, plan: Plan) -> Outcome:
         """Make a plan's writes. Raises ApiError where the look must be repeated (conflict, no answer)."""
-        taken, refused, left_behind = [], [], []
+        taken, refused, left_behind, scaled = [], [], [], True
+        for pod, cost in plan.marks.items():
+            await self._mark(world, pod, cost)
         if plan.scale is not None:
             try:
                 await self._scale(plan.scale)
             except ApiError as error:
                 refused.append(_refusal(world, "the number of replicas", error))
+                scaled = False
         for manifest in plan.applies:
             place = place_of(manifest)
             title = f"{place[0].kind} {place[1]}"
             if place in plan.new and await self._is_strangers(world, place):
                 taken.append(title)
+                scaled = scaled and place[0] != DEPLOYMENTS
                 continue
             try:
                 answer = await self._kube.apply(manifest)
             except ApiError as error:
                 refused.append(_refusal(world, title, error))
+                scaled = scaled and place[0] != DEPLOYMENTS
                 continue
             self._store.put(place[0], answer)
             left_behind.append((place, fingerprint(answer)))
-        return Outcome(tuple(taken), tuple(refused), tuple(left_behind))
+        return Outcome(scaled, tuple(taken), tuple(refused), tuple(left_behind))
 
     async def write_status(self, manifest: Object) -> Object:
         """Make the one status write of a look."""
         return await self._kube.apply(manifest, subresource="status")
 
+    async def _mark(self, world: World, pod: str, cost: str | None) -> None:
+        """Write one pod's deletion cost, or take it away. A failure is not worth a look that fails."""
+        patch = {"metadata": {"annotations": {constants.ANNOTATION_DELETION_COST: cost}}}
+        try:
+            answer = await self._kube.merge(PODS, world.key.namespace, pod, patch)
+        except ApiError as error:
+            log.info("%s: cannot mark pod %s for scale-in: %s", world.key, pod, error)
+        else:
+            self._store.put(PODS, answer)
+
     async def _scale(self, scale: Scale) -> None:
-        """Write the number alone. The answer has no Deployment in it, but the one that the write depended
-        on, with the new number, is what the server has now.
+        """Write the number alone. The answer has no Deployment in it, but the write was conditional on the
+        one that we know: that one, with the new number, is what the server has now.
         """
         metadata = scale.live["metadata"]
         patch = {

@@ -10,9 +10,10 @@ same condition and before anything else: requests wait for it, and it costs the 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torpor.cluster.resources import DEPLOYMENTS, Object, Resource, resource_of
+from torpor.control.deletion_cost import marks
 from torpor.control.drift import drifted, replicas_of, stamped
 from torpor.control.world import World
 
@@ -30,9 +31,10 @@ class Scale:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The writes of one look, in order. `new` names the children that do not exist yet, as far as the watches
-    know.
+    know. `marks`: deletion costs to write before the number goes down, by pod (None: take away).
     """
 
+    marks: Mapping[str, str | None] = field(default_factory=dict)
     scale: Scale | None = None
     applies: tuple[Object, ...] = ()
     new: frozenset[Place] = frozenset()
@@ -40,12 +42,13 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether the world is as it should be."""
-        return not self.applies and self.scale is None
+        return not self.applies and self.scale is None  # marks come with a number that goes down
 
 
 def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, str]) -> Plan:
     """Return what must be applied so that the fleet's children are `manifests`."""
     applies, new, scale = [], set(), None
+    costs: Mapping[str, str | None] = {}
     deployment_first = (
         world.deployment is not None
     )  # somebody may wait for it; a new one needs the rest first
@@ -60,7 +63,9 @@ def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, 
             applies.append(_conditional(wanted, live) if place[0] == DEPLOYMENTS else wanted)
         elif place[0] == DEPLOYMENTS and replicas_of(wanted) != replicas_of(live):
             scale = Scale(live, replicas_of(wanted))
-    return Plan(scale, tuple(applies), frozenset(new))
+        if place[0] == DEPLOYMENTS:
+            costs = _marks(world, replicas_of(wanted))
+    return Plan(costs, scale, tuple(applies), frozenset(new))
 
 
 def plan_scale(world: World, replicas: int) -> Plan:
@@ -68,12 +73,16 @@ def plan_scale(world: World, replicas: int) -> Plan:
     live = world.deployment
     if live is None or world.replicas == replicas:
         return Plan()
-    return Plan(Scale(live, replicas))
+    return Plan(_marks(world, replicas), Scale(live, replicas))
 
 
 def place_of(manifest: Object) -> Place:
     """Return where an object belongs among a fleet's children."""
     return resource_of(manifest), manifest["metadata"]["name"]
+
+
+def _marks(world: World, replicas: int) -> Mapping[str, str | None]:
+    return marks(world, replicas) if replicas < world.replicas else {}
 
 
 def _conditional(manifest: Object, live: Object) -> Object:

@@ -73,6 +73,7 @@ class Pod:
     holds_room: bool
     unschedulable_since: datetime | None
     failure: Failure | None
+    deletion_cost: str | None = None
 
     def age(self, now: datetime) -> float:
         """Seconds since it was created, at least 0."""
@@ -98,6 +99,7 @@ def read_pod(item: Object) -> Pod:
         holds_room=scheduled.get("status") == "True" and status.get("phase") not in ("Failed", "Succeeded"),
         unschedulable_since=parse_time(scheduled.get("lastTransitionTime")) if unschedulable else None,
         failure=None if is_ready else _failure(metadata, status, scheduled if unschedulable else None),
+        deletion_cost=(metadata.get("annotations") or {}).get(constants.ANNOTATION_DELETION_COST),
     )
 
 

@@ -42,7 +42,13 @@ log = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
-    """The API server refuses a child; the condition says why, and the look is repeated with back-off."""
+    """The API server refuses a write; the condition says why, and the look is repeated with back-off, at the
+    latest at `again`: what it does not refuse goes on.
+    """
+
+    def __init__(self, message: str, again: float | None) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +128,18 @@ class Reconciler:
 
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
         decision, memory, change, todo = self._decide(world, memo)
-        outcome = Outcome() if taken else await self._parts.executor.run(world, todo)
-        if not outcome.refused:
+        outcome = Outcome(scaled=False) if taken else await self._parts.executor.run(world, todo)
+        if outcome.scaled:
             memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
         memo.left_behind.update(outcome.left_behind)
         memo.cold = memo.cold.seen(world)
-        if decision is not None and not taken and not outcome.taken and not outcome.refused:
+        if decision is not None and outcome.scaled:
             await self._scaled(world, memo, decision)
         external = memo.followed.service.spec.scaling.replicas if memo.followed.service else None
         facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused)
         flush = await self._report(facts, memo)
         if outcome.refused:
-            raise RefusedError("; ".join(outcome.refused))
+            raise RefusedError("; ".join(outcome.refused), self._next_look(facts, flush))
         return self._next_look(facts, flush)
 
     def _decide(self, world: World, memo: Memo) -> tuple[Decision | None, Memory, Rollout, Plan]:
