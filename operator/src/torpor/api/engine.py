@@ -207,15 +207,19 @@ class Engine(ApiModel):
     --shutdown-timeout and the like.
     """
     env: Annotated[list[EnvVar], Field(max_length=128), list_map("name")] = Field(default_factory=list)
-    """More environment variables for the engine."""
+    """
+    More environment variables for the engine. They win over those that Torpor sets for caches and the token,
+    such as HF_HOME and HF_TOKEN.
+    """
     resources: Resources = Resources()
     """What each replica books on its node."""
     startup_seconds: Annotated[int, Field(ge=10, le=86_400)] = 1800
     """
-    The longest a replica may take until its first token, download included; then the kubelet restarts it.
+    The longest a replica may take from the start of its container to its first token, the model's download
+    included; then the kubelet restarts it.
     """
     pod_template: PodTemplate = PodTemplate()
-    """Placement, access and mounts of the pods."""
+    """Placement, access and mounts of the pods. A change rolls the fleet."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

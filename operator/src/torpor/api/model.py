@@ -98,7 +98,10 @@ class Model(ApiModel):
     namespace, mounted read-only) or image:///PATH (a directory in the engine's image).
     """
     name: ModelName | None = None
-    """What clients put in "model". Absent: the object's name. NAMESPACE/NAME always works too."""
+    """
+    What clients put in "model". Absent: the object's name. With NAMESPACE/ before it, it always works; alone,
+    where the installation lets this namespace use bare names and no older fleet has it.
+    """
     revision: Revision = "main"
     """Branch, tag or commit of an hf:// model."""
     token_secret_ref: SecretKey | None = None

@@ -156,7 +156,7 @@ class RequiredNodeTerms(ApiModel):
     """Alternatives, one of which a node must meet."""
 
     node_selector_terms: Annotated[list[NodeTerm], Field(min_length=1, max_length=16), LIST_ATOMIC]
-    """The alternatives."""
+    """The alternatives. A node must meet one of them, with all its comparisons."""
 
 
 class PreferredNodeTerm(ApiModel):
@@ -303,11 +303,11 @@ class Volume(ApiModel):
     sub_path: RelativePath | None = None
     """Path within the volume to mount instead of its root. Absent: the root."""
     persistent_volume_claim: ClaimSource | None = None
-    """A PersistentVolumeClaim."""
+    """A PersistentVolumeClaim of the fleet's namespace."""
     config_map: ConfigMapSource | None = None
-    """A ConfigMap; each key is a file."""
+    """A ConfigMap of the fleet's namespace; each key is a file."""
     secret: SecretSource | None = None
-    """A Secret; each key is a file."""
+    """A Secret of the fleet's namespace; each key is a file."""
     empty_dir: EmptyDirSource | None = None
     """A directory that lives as long as the pod."""
 
@@ -346,15 +346,18 @@ class PodTemplate(ApiModel):
     topology_spread_constraints: (
         Annotated[list[TopologySpread], Field(max_length=8), list_map("topologyKey")] | None
     ) = None
-    """Spread over zones or nodes."""
+    """Spread of the fleet's pods over zones or nodes; Torpor fills in the selector."""
     volumes: Annotated[list[Volume], Field(max_length=16), list_map("name")] | None = None
-    """Volumes for the engine: adapters, templates, certificates, a shared model store."""
+    """
+    Volumes for the engine: adapters, templates, certificates, a shared model store. Each has exactly one of
+    persistentVolumeClaim, configMap, secret and emptyDir.
+    """
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
     runtime_class_name: ObjectName | None = None
     """RuntimeClass of the pods, such as nvidia."""
     image_pull_secrets: Annotated[list[PullSecret], Field(max_length=8), list_map("name")] | None = None
-    """Secrets for pulling the engine's image, beside those that the installation adds."""
+    """Secrets of the fleet's namespace for pulling images, beside those that the installation adds."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

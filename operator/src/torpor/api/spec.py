@@ -32,14 +32,17 @@ class QueueDepth(ApiModel):
     """Requests that wait, at the engines and at the gateway."""
 
     target: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Waiting requests per replica that are fine; more of them add replicas."""
+    """
+    Waiting requests per replica that are fine; above it by more than a tenth replicas are added. The
+    gateway sends a replica at most so many requests more than it runs at once, and keeps the rest.
+    """
 
 
 class KvCacheUtilization(ApiModel):
     """How full the engines' KV caches are."""
 
     target_percent: Annotated[int, Field(ge=1, le=100)] = 80
-    """Mean utilization that is fine; above it replicas are added."""
+    """Mean utilization in percent that is fine; above it by more than a tenth replicas are added."""
 
 
 class Signals(ApiModel):
@@ -65,10 +68,11 @@ class Scaling(ApiModel):
     Remove it to hand back.
     """
     signals: Signals = Signals()
-    """What the number of replicas follows."""
+    """What the number of replicas follows. Each signal gives a number, the largest wins."""
     idle_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
     """
-    How long nothing may have happened before the fleet goes to zero, where minReplicas is 0. Absent: 600.
+    For how long no request may have been waiting or running before the fleet goes to zero, where
+    minReplicas is 0. Absent: 600.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -94,9 +98,9 @@ class ColdStart(ApiModel):
     unary_hold_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     """The longest any other request is held; never longer than holdSeconds."""
     max_held_requests: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """The most requests held at once."""
+    """The most requests held at once, per gateway process."""
     max_held_mebibytes: Annotated[int, Field(ge=1, le=65_536)] = 256
-    """The most memory that held requests may take."""
+    """The most memory that the bodies of held requests may take, per gateway process, in MiB."""
 
 
 class Traffic(ApiModel):

@@ -76,7 +76,7 @@ def check(raw: Mapping[str, Any]) -> Checked:
 
 
 def shown(value: Any) -> str:
-    """Write a value for a message: quoted, an object by its keys, control characters visible, long ones cut."""
+    """Write a value for a message: quoted, an object as its keys, no control characters, long ones cut."""
     if isinstance(value, list):
         return f"(a list of {len(value)})"
     if isinstance(value, bool) or value is None:
