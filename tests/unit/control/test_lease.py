@@ -4,21 +4,23 @@ import copy
 
 import pytest
 from torpor.cluster.client import ApiError
-from torpor.cluster.lease import LEASE_SECONDS, RENEW_DEADLINE, Election
+from torpor.cluster.lease import LEASE_SECONDS, RENEW_DEADLINE, RETRY_SECONDS, Election
 
 
 class Server:
     """One Lease with optimistic concurrency, as the API server keeps it. `down` refuses every request."""
 
     def __init__(self):
-        self.lease, self.version, self.down = None, 0, False
+        self.lease, self.version, self.down, self.patience = None, 0, False, []
 
-    async def get(self, resource, namespace, name):
+    async def get(self, resource, namespace, name, *, seconds):
+        self.patience.append(seconds)
         if self.down:
             raise ApiError(0, "down", "no answer")
         return copy.deepcopy(self.lease)
 
     async def request(self, method, path, *, body, seconds):
+        self.patience.append(seconds)
         if self.down:
             raise ApiError(0, "down", "no answer")
         known = self.lease["metadata"]["resourceVersion"] if self.lease else None
@@ -105,6 +107,17 @@ async def test_renewals_keep_the_lease_and_an_unreachable_server_loses_it(clock)
     assert not a.leading
 
 
+async def test_a_request_that_hangs_leaves_time_for_a_whole_renewal(clock):
+    server = Server()
+    a = candidate(server, "a", clock)
+    await a._try()
+    server.patience.clear()
+    await a._try()
+    hangs, renewal = max(server.patience), sum(server.patience)
+    assert RETRY_SECONDS + hangs + RETRY_SECONDS < RENEW_DEADLINE
+    assert RETRY_SECONDS + renewal < RENEW_DEADLINE
+
+
 async def test_a_lease_given_back_is_free_at_once(clock):
     server = Server()
     a, b = candidate(server, "a", clock), candidate(server, "b", clock)
@@ -119,8 +132,8 @@ async def test_a_lost_race_is_no_leadership(clock):
     a, b = candidate(server, "a", clock), candidate(server, "b", clock)
     original = server.get
 
-    async def get_and_lose(*place):
-        found = await original(*place)
+    async def get_and_lose(*place, **limits):
+        found = await original(*place, **limits)
         server.get = original
         await b._try()
         return found

@@ -2,7 +2,7 @@
 
 from torpor.api import names
 from torpor.cluster.resources import FLEETS, PODS
-from torpor.control.store import Store
+from torpor.control.store import GRAVES, Store
 
 from tests.unit.control.worlds import KEY, fleet
 
@@ -32,6 +32,25 @@ def test_a_successor_of_the_same_name_is_news_whatever_its_version():
     assert store.put(PODS, a_pod("a", 3, uid="new"))
     assert not store.remove(PODS, a_pod("a", 6, uid="old"))
     assert store.pods(KEY)[0]["metadata"]["uid"] == "new"
+
+
+def test_an_answer_that_comes_after_the_deletion_brings_nobody_back():
+    store = Store()
+    store.put(PODS, a_pod("a", 5))
+    assert store.remove(PODS, a_pod("a", 7))
+    assert not store.put(PODS, a_pod("a", 6))
+    store.put(PODS, a_pod("b", 5, uid="b"))
+    store.replace(PODS, [], "9", None)
+    assert not store.put(PODS, a_pod("b", 6, uid="b"))
+    assert store.pods(KEY) == []
+
+
+def test_the_dead_are_remembered_in_bounds():
+    store = Store()
+    for number in range(GRAVES + 1):
+        store.remove(PODS, a_pod("a", 5, uid=str(number)))
+    assert store.put(PODS, a_pod("a", 6, uid="0"))
+    assert not store.put(PODS, a_pod("a", 6, uid="1"))
 
 
 def test_what_nobody_reads_is_not_kept():

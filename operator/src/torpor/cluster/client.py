@@ -140,10 +140,12 @@ class Kube:
             )
         return answer
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+    async def get(
+        self, resource: Resource, namespace: str, name: str, *, seconds: float = REQUEST_SECONDS
+    ) -> Object | None:
         """Read one object; None where there is none."""
         try:
-            return await self.request("GET", resource.path(namespace, name))
+            return await self.request("GET", resource.path(namespace, name), seconds=seconds)
         except ApiError as error:
             if error.status == 404:
                 return None

@@ -16,7 +16,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
 import httpx
@@ -90,8 +90,10 @@ class DemandStreams:
         return merge(self._views.values(), key, uid, self._activity, self._clock())
 
     def forget(self, key: FleetKey) -> None:
-        """Drop the totals of a fleet that was deleted."""
+        """Drop what is known of a fleet that was deleted."""
         self._activity.pop(key, None)
+        for view in self._views.values():
+            view.fleets.pop(key, None)
 
     def states(self) -> dict[str, str]:
         """Per gateway process: "live", or why not. For /healthz and metrics."""
@@ -104,15 +106,16 @@ class DemandStreams:
         while True:
             started = self._clock()
             try:
-                async for line in self._lines(view):
-                    failures = 0
-                    key = view.take(line, self._clock(), self._activity)
-                    if key is not None:
-                        self._changed(key)
-                    self._note(view)
-            except (httpx.HTTPError, OSError, ValueError) as error:
+                async with contextlib.aclosing(self._lines(view)) as lines:
+                    async for line in lines:
+                        failures = 0
+                        key = view.take(line, self._clock(), self._activity)
+                        if key is not None:
+                            self._changed(key)
+                        self._note(view)
+            except Exception as error:  # whatever one process says, it is followed for as long as it lives
                 if failures == 0:
-                    log.info("demand stream of gateway %s ended: %s", view.name or view.address, error)
+                    log.info("demand stream of gateway %s ended: %r", view.name or view.address, error)
             if self._clock() - started < 1.0:
                 failures += 1
             if not view.listed and not view.live(self._clock()):
@@ -120,9 +123,10 @@ class DemandStreams:
             pause = PAUSES[min(failures, len(PAUSES) - 1)]
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
 
-    async def _lines(self, view: GatewayView) -> AsyncIterator[dict[str, object]]:
+    async def _lines(self, view: GatewayView) -> AsyncGenerator[dict[str, object], None]:
         assert self._client is not None
-        headers = {"Authorization": f"Bearer {self._token()}"}
+        token = self._token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}  # an empty one is no legal header
         async with self._client.stream("GET", f"http://{view.address}/v1/demand", headers=headers) as answer:
             if answer.status_code != 200:
                 raise httpx.HTTPError(f"answered {answer.status_code}")

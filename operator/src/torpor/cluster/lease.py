@@ -26,6 +26,7 @@ from torpor.cluster.resources import LEASES, Object
 LEASE_SECONDS = 10
 RENEW_DEADLINE = 7.0
 RETRY_SECONDS = 1.5
+REQUEST_SECONDS = 2.5  # a request that hangs leaves time for another within the deadline
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Election:
         if not self.leading:
             return
         try:
-            lease = await self._kube.get(LEASES, self._namespace, self._name)
+            lease = await self._get()
             if lease is not None and _holder(lease) == self.identity:
                 lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self._put(lease)
@@ -93,7 +94,7 @@ class Election:
     async def _try(self) -> bool:
         """Take or renew the lease; False while another holds it."""
         sent = self._clock()
-        lease = await self._kube.get(LEASES, self._namespace, self._name)
+        lease = await self._get()
         if lease is None:
             return await self._write(self._new(), sent, create=True)
         holder = _holder(lease)
@@ -148,14 +149,17 @@ class Election:
             },
         }
 
+    async def _get(self) -> Object | None:
+        return await self._kube.get(LEASES, self._namespace, self._name, seconds=REQUEST_SECONDS)
+
     async def _post(self, lease: Object) -> Object:
         return await self._kube.request(
-            "POST", LEASES.path(self._namespace), body=lease, seconds=RENEW_DEADLINE / 2
+            "POST", LEASES.path(self._namespace), body=lease, seconds=REQUEST_SECONDS
         )
 
     async def _put(self, lease: Object) -> Object:
         path = LEASES.path(self._namespace, self._name)
-        return await self._kube.request("PUT", path, body=lease, seconds=RENEW_DEADLINE / 2)
+        return await self._kube.request("PUT", path, body=lease, seconds=REQUEST_SECONDS)
 
 
 def _holder(lease: Object) -> str:

@@ -3,7 +3,8 @@
 The watches only ever add to it; the truth of what is gone comes from lists as well, because a watch that lost
 its place never reports the deletions it missed. `replace` takes such a list and drops the ghosts. Answers to
 our own writes are put in at once, so the next look sees them whether or not the watch has caught up; older
-news about the same object is ignored.
+news about the same object is ignored, and so is all news about one that is known to be gone: the answer to a
+write may come after the word of the deletion, and nobody would report it a second time.
 
 Objects are stored without `managedFields`, and pods without most of their spec: nobody here reads them, and
 they are most of the bytes.
@@ -18,6 +19,10 @@ from torpor.cluster.resources import CHILDREN, FLEETS, PODS, Object, Resource
 
 Name = tuple[str, str]
 
+GRAVES = (
+    4096  # uids of deleted objects that are remembered; an answer comes seconds late, not thousands later
+)
+
 
 class Store:
     """Objects by resource, namespace and name, with an index by fleet."""
@@ -25,9 +30,12 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[Resource, dict[Name, Object]] = {}
         self._by_fleet: dict[FleetKey, dict[tuple[Resource, str], Object]] = {}
+        self._graves: dict[str, None] = {}  # in order of burial
 
     def put(self, resource: Resource, item: Object) -> bool:
-        """Take in a newer version of an object. False if it is older than what is known or the same."""
+        """Take in a newer version of an object. False if it is not newer than what is known, or gone."""
+        if item["metadata"].get("uid") in self._graves:
+            return False
         name = _name(item)
         known = self._objects.get(resource, {}).get(name)
         if known is not None and _same_life(known, item) and _version(item) <= _version(known):
@@ -43,6 +51,7 @@ class Store:
 
     def remove(self, resource: Resource, item: Object) -> bool:
         """Take note of a deletion. False if a successor of the same name is known already."""
+        self._bury(item)
         name = _name(item)
         known = self._objects.get(resource, {}).get(name)
         if known is None or not _same_life(known, item):
@@ -66,6 +75,7 @@ class Store:
             if inside and name not in listed and _version(known) <= as_of:
                 if key := fleet_of(resource, known):
                     news.add(key)
+                self._bury(known)
                 self._drop(resource, name)
         return news
 
@@ -86,6 +96,12 @@ class Store:
         """What else carries the fleet's labels."""
         owned = self._by_fleet.get(key, {})
         return {place: item for place, item in owned.items() if place[0] in CHILDREN}
+
+    def _bury(self, item: Object) -> None:
+        if uid := item["metadata"].get("uid"):
+            self._graves[uid] = None
+            if len(self._graves) > GRAVES:
+                del self._graves[next(iter(self._graves))]
 
     def _drop(self, resource: Resource, name: Name) -> None:
         item = self._objects[resource].pop(name)
