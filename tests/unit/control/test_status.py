@@ -75,6 +75,14 @@ def test_a_mangled_status_is_replaced_by_a_valid_one(mangled):
     InferenceServiceStatus.model_validate(again(mangled, world()))
 
 
+def test_a_hundred_silent_launchers_fit_into_a_status():
+    many = [pod(f"llm-engines-5d8c7f9b6d-{number:05}", ready=True) for number in range(100)]
+    told = status(world(replicas=100, pods=many))["decision"]
+    assert told["clamps"][0]["name"] == "UnknownNeverLowers"
+    lengths = [len(told["message"]), len(told["clamps"][0]["message"]), len(told["signals"][1]["unknown"])]
+    assert max(lengths) <= 4096
+
+
 def test_a_failed_wake_says_when_the_next_attempt_is():
     said = {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}
     crashed = container({"waiting": said}, {"terminated": {"exitCode": 70, "finishedAt": stamp(10)}})

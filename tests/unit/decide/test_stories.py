@@ -235,3 +235,39 @@ def test_an_outage_of_the_signals_holds_and_then_waits_a_full_window():
     assert [line.name for line in story.decision.clamps] == ["UnknownNeverLowers"]
     assert story.looks(50, engines=fleet(4, kv=0.35)) == 4
     assert story.looks(30, engines=fleet(4, kv=0.35)) == 2
+
+
+@pytest.mark.parametrize(
+    ("seen", "before", "number", "message"),
+    [
+        (
+            {"engines": fleet(2, waiting=20.0)},
+            2,
+            8,
+            "queueDepth is 20.00 per replica, target 4; 10 needed; spec.scaling.maxReplicas is 8 (10 -> 8)",
+        ),
+        (
+            {"engines": fleet(3, kv=0.1)},
+            3,
+            3,
+            "queueDepth is 0.00 per replica, target 4; 1 would still meet every target; "
+            "the need was watched for 0 s of 60 s (1 -> 3)",
+        ),
+        (
+            {"seen": demand(held=40.0)},
+            0,
+            8,
+            "40 requests wait for a fleet that sleeps, 10 needed; spec.scaling.maxReplicas is 8 (10 -> 8)",
+        ),
+    ],
+)
+def test_the_message_names_who_asked_and_what_bound_it(seen, before, number, message):
+    story = Story(replicas=before)
+    assert story.look(**seen) == number
+    assert story.decision.message == message
+
+
+def test_the_message_of_a_clamp_that_acts_alone_names_no_signal():
+    story = Story(policy(min_replicas=2))
+    story.look()
+    assert story.decision.message == "spec.scaling.minReplicas is 2 (0 -> 2)"

@@ -1,8 +1,8 @@
 """The status: written once at the end of a look, and only if it says something new.
 
-Numbers of the signals move with every request. Writing each of them would turn the API server into a metrics
-store, so they count as news only when the last write is `REFRESH_SECONDS` old; everything else (a condition,
-the number, its reason, a clamp) is news at once. What is compared is the status as it would be written, so an
+Numbers of the signals move with every request, and with them the reason of a number that stays. Writing each
+of them would turn the API server into a metrics store, so they count as news only when the last write is
+`REFRESH_SECONDS` old; a condition or another number of replicas is news at once. What is compared is the status as it would be written, so an
 equal world writes nothing, for hours.
 """
 
@@ -101,7 +101,9 @@ def _decision(decision: Decision | None, before: Mapping[str, Any], now: datetim
         time=str(before["time"]) if same else timestamp(now),
         signals=[_signal(reading) for reading in decision.signals],
         clamps=[
-            Clamp(name=line.name, from_=line.before, to=line.after, message=line.message)
+            Clamp(
+                name=line.name, from_=line.before, to=line.after, message=conditions.shortened(line.message)
+            )
             for line in decision.clamps
         ],
     )
@@ -117,7 +119,7 @@ def _signal(reading: Reading) -> SignalReading:
         target=f"{reading.target * scale:g}",
         age_seconds=None if age is None else int(min(age, 1e9)),
         raw_replicas=reading.raw,
-        unknown=reading.unknown.reason if reading.unknown else None,
+        unknown=conditions.shortened(reading.unknown.reason) if reading.unknown else None,
     )
 
 

@@ -137,15 +137,25 @@ def _look_at(facts: Facts, starting: _Starting, policy: Policy) -> float | None:
 
 
 def _why(facts: Facts, base: int, lines: tuple[ClampLine, ...]) -> tuple[str, str]:
-    """Name the cause of the number and say it in a sentence that a person can check."""
-    if lines:
-        return lines[-1].name, f"{lines[-1].message} ({lines[-1].before} -> {lines[-1].after})"
+    """Name the cause of the number and say it in a sentence that a person can check: what asked for another
+    number, and the clamp that had the last word.
+    """
+    reason, asked = _asked(facts, base)
+    if not lines:
+        return reason, asked
+    last = lines[-1]
+    told = f"{last.message} ({last.before} -> {last.after})"
+    return last.name, told if base == facts.current else f"{asked}; {told}"
+
+
+def _asked(facts: Facts, base: int) -> tuple[str, str]:
+    """What the signals say: a reason for `base` and a sentence."""
     if base == 0:
         return words.ASLEEP, "no request wants the fleet"
     if facts.current == 0:
         waiting = facts.readings[0].value or 0.0
         waits = "1 request waits" if waiting == 1 else f"{waiting:.0f} requests wait"
-        return words.WAKE, f"{waits} for a fleet that sleeps"
+        return words.WAKE, f"{waits} for a fleet that sleeps, {base} needed"
     leading = max((r for r in facts.readings if r.raw is not None), key=lambda r: r.raw or 0, default=None)
     if leading is None or base == facts.current:
         told = [f"{r.name} {r.value:.2f} of {r.target:g}" for r in facts.readings if r.value is not None]
