@@ -110,6 +110,25 @@ def test_an_image_that_cannot_be_pulled_is_a_failed_wake_with_a_next_step(cluste
     until(lambda: [e for e in cluster.events() if e["type"] == "Warning"], "a Warning tells of it")
 
 
+def test_the_replica_with_the_fewest_requests_is_marked_before_the_fleet_shrinks(cluster):
+    cluster.create(replicas=2)
+    cluster.wait_replicas(2)
+    for name in ("pod-0", "pod-1"):
+        cluster.pod(name, READY)
+    cluster.wait_condition(c.PROGRESSING, "False", c.STABLE)
+    busy = {"pod-0": stats(running=1)["pod-0"], "pod-1": stats(running=7)["pod-0"]}
+    cluster.gateway.say(cluster.fleet(), inFlight=8, pods=busy)
+    cluster.wait_condition(c.SIGNALS_AVAILABLE, "True", c.AVAILABLE)
+    cluster.patch(cluster.fleet_path() + "/scale", {"spec": {"replicas": 1}})
+    cluster.wait_replicas(1)
+    pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
+    costs = {
+        name: cluster.get(f"{pods}/{name}")["metadata"].get("annotations", {}).get(c.ANNOTATION_DELETION_COST)
+        for name in busy
+    }
+    assert costs == {"pod-0": "-1", "pod-1": None}
+
+
 def test_the_writer_of_scale_is_obeyed_until_the_field_is_removed(cluster):
     cluster.create()
     cluster.settled()
