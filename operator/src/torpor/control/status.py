@@ -2,8 +2,8 @@
 
 Numbers of the signals move with every request, and with them the reason of a number that stays. Writing each
 of them would turn the API server into a metrics store, so they count as news only when the last write is
-`REFRESH_SECONDS` old; a condition or another number of replicas is news at once. What is compared is the status as it would be written, so an
-equal world writes nothing, for hours.
+`REFRESH_SECONDS` old; a condition or another number of replicas is news at once. What is compared is the
+status as it would be written, so an equal world writes nothing, for hours.
 """
 
 import copy
