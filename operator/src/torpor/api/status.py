@@ -109,7 +109,10 @@ class ColdStartRecord(ApiModel):
     p95_seconds: Annotated[Decimal | None, Field(alias="p95Seconds")] = None
     """95 of 100 were faster."""
     next_attempt_time: Time | None = None
-    """After a failed wake: when the next attempt begins."""
+    """
+    When the kubelet starts an engine that crashed again. Absent where Kubernetes names no time: for an image,
+    a node or a quota that is missing it tries again by itself.
+    """
     phases: Annotated[list[ColdStartPhase], Field(max_length=16), list_map("name")] = Field(
         default_factory=list
     )
