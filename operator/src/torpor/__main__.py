@@ -12,7 +12,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import uvloop
 
@@ -37,6 +38,7 @@ from torpor.settings import Settings, SettingsError, from_environment
 WATCH_LIST_SINCE = 34  # minor version of Kubernetes that streams initial lists
 HEARTBEAT_SECONDS = 1.0
 LATE_SECONDS = 15.0
+WATCHES_SECONDS = 3.0  # for kopf to close its connections
 LEADERSHIP = "leadership"
 
 log = logging.getLogger("torpor.operator")
@@ -76,6 +78,7 @@ class Operator:
         self.stop = asyncio.Event()
         self.ready = False
         self._beat = time.monotonic()
+        self._watches: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
         """Run until something ends. Returns the exit code: 0 after a signal, 1 after a fault."""
@@ -95,10 +98,10 @@ class Operator:
                     log.error("ending: %s", error)
                 self.stop.set()  # kopf ends by its flag at once and by cancellation slowly
                 await self.controller.stop()
-                await _end(
-                    [t for t in tasks if t.get_name() == LEADERSHIP]
-                )  # a renewal on its way would undo
-                await self.election.release()  # the release; and the release comes before what may take long
+                # A renewal on its way would undo the release; and that comes before what may take long.
+                await _end([task for task in tasks if task.get_name() == LEADERSHIP])
+                await self.election.release()
+                await _end(self._watches, grace=WATCHES_SECONDS)
                 await _end([work, stopping, *tasks])
         finally:
             await admin.stop()
@@ -109,7 +112,7 @@ class Operator:
         """List, watch, lead; ends with an error when any of it ends."""
         await self.feed.first_list(self.kube)
         self._gateways(addresses(self.store.all(ENDPOINT_SLICES)))
-        watches, started = handlers.operators(
+        self._watches, started = handlers.operators(
             self.feed,
             self.kube,
             home=self.settings.namespace,
@@ -118,7 +121,7 @@ class Operator:
             stop=self.stop,
             streaming=await _minor_version(self.kube) >= WATCH_LIST_SINCE,
         )
-        tasks += [*watches, asyncio.create_task(self.feed.keep_listing(self.kube), name="lists")]
+        tasks += [*self._watches, asyncio.create_task(self.feed.keep_listing(self.kube), name="lists")]
         tasks.append(asyncio.create_task(self._lead(), name=LEADERSHIP))
         signals = asyncio.create_task(self._take_signals_back(started), name="signals")
         self.ready = True
@@ -220,11 +223,16 @@ async def _first_of(tasks: "list[asyncio.Task[None]]") -> None:
     raise ToldToStopError(", ".join(ended.get_name() for ended in done))
 
 
-async def _end(tasks: "list[asyncio.Task[object]]") -> None:
+async def _end(tasks: "Sequence[asyncio.Task[Any]]", grace: float = 0.0) -> None:
+    """End tasks, by cancellation where they do not end by themselves within `grace` seconds."""
+    if not tasks:
+        return
+    await asyncio.wait(tasks, timeout=grace)
     for task in tasks:
         task.cancel()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10.0)
+        async with asyncio.timeout(10.0):
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run(settings: Settings) -> int:

@@ -45,6 +45,7 @@ def test_a_leader_that_was_frozen_does_not_write_and_ends(cluster):
     cluster.wait_replicas(3)
     cluster.operator.process.send_signal(signal.SIGCONT)
     assert cluster.operator.process.wait(30) == 1
+    assert "Unclosed" not in cluster.operator.log.read_text()
     assert cluster.replicas() == 3
     assert lease(cluster)["holderIdentity"] == "operator-b"
 
