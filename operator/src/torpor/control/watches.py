@@ -136,13 +136,9 @@ class Feed:
     def _take(
         self, resource: Resource, items: list[Object], version: str, namespace: str | None
     ) -> set[FleetKey]:
-        before = {fleet_of(FLEETS, item) for item in self._store.all(FLEETS)} if resource == FLEETS else set()
         news = self._store.replace(resource, items, version, namespace)
         if resource == FLEETS:
-            for item in self._store.all(FLEETS):
-                news |= self._naming.put(item)
-            for key in before - set(self.fleets()):
-                news |= self._naming.drop(key) if key else set()
+            news |= self._naming.replace(self._store.all(FLEETS))
         if resource == ENDPOINT_SLICES:
             self._gateways(addresses(self._store.all(ENDPOINT_SLICES)))
         for key in news:
