@@ -19,6 +19,7 @@ from torpor_gateway.chunks import ChunkedDecoder
 from torpor_gateway.settings import Settings
 
 _LEGAL = bytes(byte for byte in range(256) if byte in b"\t\r\n" or (byte >= 32 and byte != 127))
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"[A-Za-z0-9._~:\[\]%-]{0,255}")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -222,10 +223,10 @@ class RequestReader:
     """
 
     __slots__ = (
+        "_body",
         "_decoder",
         "_left",
         "_limit",
-        "_parts",
         "_settings",
         "ahead",
         "complete",
@@ -244,7 +245,7 @@ class RequestReader:
         self.complete = False
         self.received = 0  # bytes of the body so far
         self._decoder: ChunkedDecoder | None = None
-        self._parts: list[bytes] = []
+        self._body = bytearray()
         self._left = 0
 
     def next(self) -> None:
@@ -253,9 +254,9 @@ class RequestReader:
 
     def take_body(self) -> bytes:
         """Hand over the whole body; the reader keeps nothing of it."""
-        parts = self._decoder.parts if self._decoder else self._parts
-        self._decoder, self._parts = None, []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        body = bytes(self._decoder.body if self._decoder else self._body)
+        self._decoder, self._body = None, bytearray()
+        return body
 
     def feed(self, data: bytes) -> None:
         """Take in bytes; stops at the end of a head that has just been read, so that it can be judged.
@@ -274,8 +275,8 @@ class RequestReader:
             self._feed_body(data)
 
     def _feed_head(self, data: bytes) -> None:
-        while data.startswith(b"\r\n"):  # some clients send an empty line after a body
-            data = data[2:]
+        if data.startswith(b"\r\n"):  # some clients send an empty line after a body
+            data = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr]
         limit = self._settings.max_header_bytes
         end = data.find(b"\r\n\r\n", 0, limit)
         if end < 0:
@@ -300,14 +301,13 @@ class RequestReader:
 
     def _feed_body(self, data: bytes) -> None:
         if self._decoder is not None:
-            self.received += len(data)
             self.ahead = self._decoder.feed(data)
-            self.received -= len(self.ahead)
+            self.received = len(self._decoder.body)
             self.complete = self._decoder.complete
             return
         part = data[: self._left] if len(data) > self._left else data
         if part:
-            self._parts.append(part)
+            self._body += part
             self.received += len(part)
             self._left -= len(part)
         if not self._left:

@@ -1,5 +1,9 @@
 """Requests off the wire: however the bytes were cut, the answer is the same; what is ambiguous is refused."""
 
+import time
+import tracemalloc
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,7 +98,7 @@ def test_a_chunked_body_comes_out_as_it_went_in(parts, data):
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         rest += decoder.feed(stream[start:end])
     assert decoder.complete
-    assert b"".join(decoder.parts) == b"".join(parts)
+    assert decoder.body == b"".join(parts)
     assert rest == b""
 
 
@@ -163,3 +167,52 @@ def test_heads_are_screened_before_the_parser_sees_them(text, where, monkeypatch
 def test_framing_is_judged_again_after_the_parser(lines):
     with pytest.raises(Refusal):
         read_headers(RequestHead(), [(b"host", b"a"), *lines], version="1.1")
+
+
+def cost(work: Callable[[], object]) -> float:
+    """Return the CPU seconds of the best of three runs."""
+    best = float("inf")
+    for _ in range(3):
+        begin = time.process_time()
+        work()
+        best = min(best, time.process_time() - begin)
+    return best
+
+
+def test_a_flood_of_empty_lines_costs_what_it_weighs():
+    def read_lines(count: int) -> float:
+        return cost(lambda: RequestReader(Settings()).feed(b"\r\n" * count))
+
+    assert read_lines(256_000) < 40 * read_lines(16_000)  # quadratic: 256 times
+
+
+def test_a_flood_of_tiny_chunks_costs_what_it_weighs():
+    def read_chunks(count: int) -> float:
+        return cost(lambda: ChunkedDecoder(1 << 20).feed(b"1\r\nx\r\n" * count))
+
+    assert read_chunks(32_000) < 40 * read_chunks(2_000)
+
+
+def test_a_body_in_tiny_pieces_takes_no_more_memory_than_in_one():
+    head = POST + b"Content-Length: 20000\r\n\r\n"
+    reader, decoder = RequestReader(Settings()), ChunkedDecoder(1 << 20)
+    reader.feed(head)
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            reader.feed(bytes((120, 121)))
+            decoder.feed(b"2\r\nxy\r\n")
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert reader.take_body() == decoder.body == b"xy" * 10_000
+
+
+def test_extensions_and_trailers_may_not_outweigh_the_body():
+    decoder = ChunkedDecoder(1 << 20)
+    decoder.feed((b"10000;sig=" + b"f" * 64 + b"\r\n" + b"x" * 65536 + b"\r\n") * 8 + b"0\r\nX: y\r\n\r\n")
+    assert decoder.complete
+    with pytest.raises(Refusal, match="extensions"):
+        ChunkedDecoder(1 << 20).feed((b"1;" + b"e" * 1000 + b"\r\nx\r\n") * 20)
+    with pytest.raises(Refusal, match="extensions"):
+        ChunkedDecoder(1 << 20).feed(b"1\r\nx\r\n0\r\n" + b"X: y\r\n" * 3000)
