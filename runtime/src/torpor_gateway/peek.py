@@ -2,7 +2,8 @@
 
 The body is parsed once and thrown away; what goes to the engine are the client's own bytes. Parsing the whole
 of it is what makes the look safe: a search for `"model":` would find one inside a prompt. A later member of
-the same name wins, as it does in the engine's parser.
+the same name wins, as it does in the engine's parser. The price is memory, so the number of values is bounded
+(counted by separators, those inside of texts too: a text that has a million is longer than any context).
 """
 
 import re
@@ -12,14 +13,18 @@ import orjson
 from torpor_gateway.answers import Refusal
 from torpor_gateway.surface import Body
 
-_BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_FIELD = re.compile(rb'content-disposition:[^\r\n]*;[ \t]*name="?(model|stream)"?(?=[\s;]|\Z)', re.IGNORECASE)
+_BOUNDARY = re.compile(rb';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+# Clients put `name` first; looked for behind other parameters it could be found inside a file's name.
+_FIELD = re.compile(
+    rb'content-disposition:[ \t]*form-data[ \t]*;[ \t]*name="?(model|stream)"?(?=[\s;]|\Z)', re.IGNORECASE
+)
+_MAX_VALUES = 1_000_000  # of a JSON body; each becomes an object of up to 90 bytes for the length of the look
 _MAX_PARTS = 100
 _MAX_VALUE = 1024
 
 
 def peek(body: bytes, kind: Body, content_type: bytes, content_encoding: bytes) -> tuple[str | None, bool]:
-    """Return (model, stream) of a request's body; None where it names no model. Raises Refusal 400 or 415."""
+    """Return (model, stream) of a request's body; None where it names no model. Raises Refusal."""
     if content_encoding and content_encoding.strip().lower() != b"identity":
         raise Refusal(
             415, "content_encoding", "Content-Encoding: compressed requests are not understood; send it plain"
@@ -30,6 +35,8 @@ def peek(body: bytes, kind: Body, content_type: bytes, content_encoding: bytes) 
 
 
 def _json(body: bytes) -> tuple[str | None, bool]:
+    if len(body) > _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise Refusal(413, "too_many_values", f"the body has more than {_MAX_VALUES} values")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

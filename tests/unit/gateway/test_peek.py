@@ -43,6 +43,14 @@ def test_what_is_no_object_is_400(body):
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize("bomb", [b"[],", b"{},", b"12,", b'"ab",'])
+def test_a_body_of_a_million_values_is_not_unfolded(bomb):
+    with pytest.raises(Refusal) as refused:
+        look(b'{"model":"a","x":[' + bomb * 1_000_001 + b"0]}")
+    assert (refused.value.status, refused.value.code) == (413, "too_many_values")
+    assert look(b'{"model":"a","x":"' + b"a long text " * 300_000 + b'"}') == ("a", False)
+
+
 def test_compressed_bodies_are_415():
     with pytest.raises(Refusal) as refused:
         peek(b"", Body.JSON, b"application/json", b"gzip")
@@ -76,6 +84,18 @@ def test_a_form_names_its_model_beside_a_file_that_lies():
         (b"Content-Disposition: form-data; name=stream", b"true"),
     )
     assert peek(body, Body.MULTIPART, KIND, b"") == ("whisper", True)
+
+
+def test_a_files_name_is_not_a_fields():
+    body = form(
+        (b'Content-Disposition: form-data; name="model"', b"whisper"),
+        (b'Content-Disposition: form-data; name="file"; filename="a; name=model"', b"other"),
+        (b'Content-Disposition: form-data; name="models"', b"another"),
+    )
+    assert peek(body, Body.MULTIPART, KIND, b"") == ("whisper", False)
+    named = b"multipart/form-data; xboundary=no; boundary=yes"
+    body = b'--yes\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--yes--\r\n'
+    assert peek(body, Body.MULTIPART, named, b"") == ("m", False)
 
 
 @given(st.binary(max_size=300))
