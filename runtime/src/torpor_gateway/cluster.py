@@ -153,6 +153,8 @@ class ClusterSource:
         slices = self._slices.get(key)
         if slices is not None and slices.by_name.pop(name, None) is not None:
             self._follow(key)
+            if not slices.by_name:
+                del self._slices[key]
 
     def slice_names(self) -> list[tuple[FleetKey, str]]:
         """Return the slices that are known."""
@@ -170,10 +172,9 @@ class ClusterSource:
         if fleet is None or slices is None:
             return
         wanted: dict[str, Address] = {}
-        for _, addresses in sorted(slices.by_name.items(), key=lambda entry: ":" in str(entry[1][:1])):
-            for (
-                address
-            ) in addresses:  # a pod of two address families is one pod; a moved one may be in two slices
+        # A pod of two address families is one pod, by its IPv4 address; one that moves may be in two slices.
+        for addresses in sorted(slices.by_name.values(), key=lambda found: any(":" in a.host for a in found)):
+            for address in addresses:
                 known = wanted.get(address.pod_uid)
                 if known is None or (known.terminating and not address.terminating):
                     wanted[address.pod_uid] = address

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PAGE = 500
 _WATCH_SECONDS = (180, 280)
+_SHORT_WATCH_SECONDS = 1.0  # a server that ends watches at once is not asked again at once
 _BACKOFF = (0.2, 10.0)
 _KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -164,6 +165,7 @@ class Watch:
             except _Gone:
                 log.info("%s: the watch is too old, listing again", self._path)
                 self._version = ""
+                await self._pause()
             except (httpx.HTTPError, KubeError, OSError, ssl.SSLError, ValueError, KeyError) as error:
                 if self.synced or self._delay >= _BACKOFF[1]:
                     log.warning(
@@ -193,7 +195,7 @@ class Watch:
         while True:
             params = {"limit": str(_PAGE), **self._selector, **page}
             response = await self._http.get(self._path, params=params, headers=self._access.headers())
-            if response.status_code == 410:
+            if response.status_code == 410 and page:  # the pages that are left have expired
                 page, items = {}, []
                 continue
             if response.status_code != 200:
@@ -204,8 +206,8 @@ class Watch:
             if not meta.get("continue"):
                 break
             page = {"continue": meta["continue"]}
-        self._version = meta["resourceVersion"]
         self._listener.replace(items)
+        self._version = meta["resourceVersion"]
         self.listed = True
 
     async def _watch(self) -> None:
@@ -229,6 +231,7 @@ class Watch:
                 raise KubeError(f"watch: {response.status_code} {text}")
             self._delay = _BACKOFF[0]
             self._set_synced(True)
+            opened = asyncio.get_running_loop().time()
             rest = b""
             async for data in response.aiter_bytes():
                 *lines, rest = (rest + data).split(b"\n")
@@ -237,6 +240,8 @@ class Watch:
                         self._event(orjson.loads(line))
         finally:
             await response.aclose()
+        if asyncio.get_running_loop().time() - opened < _SHORT_WATCH_SECONDS:
+            await self._pause()
 
     def _event(self, event: dict[str, Any]) -> None:
         kind, item = event["type"], event["object"]

@@ -2,9 +2,9 @@
 
 Readiness through the kubelet's probe and an EndpointSlice is a second late or more; the launcher's own word
 is there within milliseconds of the warm-up token, and the first held request goes out on it. So the
-connection is tried again quickly while a pod starts (100 ms, backing off to a second), and a launcher that
-refuses it is gone at once: it is the pod's first process, and its engine went with it. A stream that merely
-falls silent is believed until its last line is too old.
+connection is tried again quickly while a pod starts (100 ms, backing off to a second), and at once where a
+stream breaks that had lasted. A launcher that refuses it is gone at once: it is the pod's first process, and
+its engine went with it. A stream that merely falls silent is believed until its last line is too old.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ class StatsStream:
         endpoint = self._endpoint
         while True:
             self._got_lines = False
+            began = self._fleet.loop.time()
             try:
                 await self._read()
             except (ConnectionRefusedError, ConnectionResetError):
@@ -57,7 +58,8 @@ class StatsStream:
                 self._fleet.touch()
             if self._got_lines:
                 delay = _FIRST_DELAY
-                continue  # it was alive a moment ago: ask at once whether it still is
+                if self._fleet.loop.time() - began > _LAST_DELAY:
+                    continue  # it was alive a moment ago: ask at once whether it still is
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, _LAST_DELAY)
 

@@ -158,6 +158,47 @@ async def test_an_object_that_breaks_the_reader_does_not_end_the_watch():
     await world.run(lambda _: "good" in world.kept.items)
 
 
+@pytest.mark.parametrize("error", [KeyError("namespace"), AttributeError("x")])
+async def test_a_list_that_could_not_be_taken_is_asked_for_again(error):
+    world = World(listed(thing("a", 1), version=1), listed(thing("a", 2), version=2))
+    replace = world.kept.replace
+
+    def fails_once(items: list[dict[str, Any]]) -> None:
+        world.kept.replace = replace  # type: ignore[method-assign]
+        raise error
+
+    world.kept.replace = fails_once  # type: ignore[method-assign]
+    watch = await world.run(lambda watch: watch.synced)
+    assert watch.listed
+    assert set(world.kept.items) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [httpx.Response(410, json={})] * 1000,
+        [listed(version=1), *(httpx.Response(200, stream=Lines(stays=False)) for _ in range(1000))],
+        [answer for _ in range(500) for answer in (listed(version=1), httpx.Response(410, json={}))],
+    ],
+    ids=["list is gone", "watch ends at once", "watch is gone"],
+)
+async def test_a_server_that_answers_nonsense_is_not_asked_without_pause(script):
+    world = World(*script)
+    began = asyncio.get_running_loop().time()
+    await world.run(lambda _: asyncio.get_running_loop().time() - began > 0.5)
+    assert len(world.asked) < 20
+
+
+async def test_pages_that_expired_are_asked_for_from_the_first():
+    world = World(
+        listed(thing("a", 1), version=9, more="next"),
+        httpx.Response(410, json={}),
+        listed(thing("b", 2), version=10),
+    )
+    await world.run(lambda watch: watch.synced)
+    assert set(world.kept.items) == {"b"}
+
+
 async def test_nothing_is_synced_before_the_first_list():
     world = World(httpx.ConnectError("refused"), httpx.ConnectError("refused"))
     watch = await world.run(lambda _: len(world.asked) >= 2)
