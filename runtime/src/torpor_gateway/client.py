@@ -1,6 +1,7 @@
 """A client's connection: reads requests one after the other, writes answers, notices when the client leaves.
 
-Bytes that a client sends ahead (pipelining) wait their turn, up to a bound; then reading stops. While a
+Bytes that a client sends ahead (pipelining) wait their turn, up to a bound; then reading stops. No request is
+taken up while the client leaves earlier answers unread, else it could make us write without end. While a
 request is being answered, the closing of the client's side ends it. A refused upload is read and thrown away
 for a moment, because closing a socket with unread bytes resets it and the client would never see why.
 
@@ -92,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of a request."""
         if self._lingering:
             return
-        if self.exchange is not None:
+        if self.exchange is not None or self.stalled:
             reader = self._reader
             reader.ahead += data
             if len(reader.ahead) > _MAX_AHEAD and self.transport is not None:
@@ -109,7 +110,9 @@ class ClientConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._stalled_since = None
-        if self.exchange is not None and self.exchange.connection is not None:
+        if self.exchange is None:
+            self._read_on()
+        elif self.exchange.connection is not None:
             self.exchange.connection.resume()
 
     # --- requests ---
@@ -129,9 +132,11 @@ class ClientConnection(asyncio.Protocol):
         except Refusal as refusal:
             self._refuse_now(refusal)
             return
-        self._server.buffered_bytes += reader.received - self._counted
+        server.buffered_bytes += reader.received - self._counted
         self._counted = reader.received
-        if reader.complete and not self._lingering:
+        if server.buffered_bytes > self.settings.max_buffered_bytes and self._counted:
+            self._refuse_now(server.out_of_memory)
+        elif reader.complete:
             self._complete()
 
     def _judge(self, head: RequestHead) -> None:
@@ -182,6 +187,7 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         self._lingering = True
         self.forget_body()
+        self._reader = RequestReader(self.settings)
         self._body_since = None
         self.wait_until = self._server.loop.time() + self.settings.linger_seconds
         if self.transport is not None and self.transport.can_write_eof() and not self.transport.is_closing():
@@ -234,8 +240,7 @@ class ClientConnection(asyncio.Protocol):
         self._chunked = False
         self.exchange = None
         self._keep = False
-        if self.transport is not None:
-            self.transport.close()
+        self.close()
 
     def refuse(self, refusal: Refusal, shape: Shape) -> None:
         """Write a whole error response."""
@@ -268,14 +273,19 @@ class ClientConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if not (keep and self._keep):
-            transport.close()
+            self.close()
             return
         reader = self._reader
         reader.next()
         self._judged = self._started = False
         self._early = None
         self.wait_until = self._server.loop.time() + self.settings.idle_seconds
-        if reader.ahead:
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Take up what the client sent ahead."""
+        transport = self.transport
+        if transport is not None and self._reader.ahead and not transport.is_closing():
             transport.resume_reading()
             self._server.loop.call_soon(self._go_on)
 
@@ -283,10 +293,18 @@ class ClientConnection(asyncio.Protocol):
         if (
             self.exchange is None
             and not self._lingering
+            and not self.stalled
+            and self._reader.ahead
             and self.transport is not None
             and not self.transport.is_closing()
         ):
             self._feed(b"")
+
+    def close(self) -> None:
+        """Close once the client has taken what was written; if it does not, the sweep cuts it off."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.wait_until = self._server.loop.time() + self.settings.slow_reader_seconds
+            self.transport.close()
 
     @property
     def stalled(self) -> bool:
@@ -308,10 +326,12 @@ class ClientConnection(asyncio.Protocol):
             if passed > self.settings.body_grace_seconds and slow:
                 self._refuse_now(Refusal(408, "body_too_slow", "the request's body comes too slowly"))
         elif now >= self.wait_until:
-            if self._started and not self._lingering and self._reader.ahead:
+            if self._lingering or transport.is_closing():
+                transport.abort()
+            elif self._started and self._reader.ahead:
                 self._refuse_now(Refusal(408, "header_too_slow", "the request's head did not come in time"))
             else:
-                transport.abort() if self._lingering else transport.close()
+                self.close()
 
     @property
     def idle(self) -> bool:
@@ -320,5 +340,5 @@ class ClientConnection(asyncio.Protocol):
 
     def close_idle(self) -> None:
         """Close if no request is under way."""
-        if self.idle and self.transport is not None:
-            self.transport.close()
+        if self.idle:
+            self.close()

@@ -113,6 +113,12 @@ class Server:
         """Count an error of ours."""
         self.refusals[refusal.status, refusal.code] += 1
 
+    @property
+    def out_of_memory(self) -> Refusal:
+        """The answer to a body for which there is no room."""
+        limit = self.settings.max_buffered_bytes
+        return Refusal(503, "out_of_memory", f"the gateway keeps {limit} bytes of requests", retry_after=5)
+
     def next_id(self) -> bytes:
         """Make up a request id: unique to this process and the request, not a secret."""
         self._id += 1
@@ -126,7 +132,7 @@ class Server:
         if head.method != method:
             raise Refusal(405, "method_not_allowed", f"{head.path}: use {method}", allow=method)
         if self.buffered_bytes + (head.content_length or 0) > self.settings.max_buffered_bytes:
-            raise Refusal(503, "out_of_memory", "the gateway keeps as many requests as it may", retry_after=5)
+            raise self.out_of_memory
 
     def handle(self, client: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Answer a complete request, or start its exchange. Raises Refusal."""
@@ -136,6 +142,7 @@ class Server:
             return
         model, stream = peek(body, operation.body, head.content_type, head.content_encoding)
         fleet = self.registry.resolve(head.host, model)
+        stream = stream and bool(operation.ends)  # where nothing streams the word means nothing to the engine
         exchange = Exchange(client, fleet, operation, head, body, stream=stream)
         client.exchange = exchange
         fleet.arrive(exchange)

@@ -46,7 +46,9 @@ class Settings:
     max_buffered_bytes: int = _setting(1024 * MIB, "bodies of all requests of this process together", MIB)
     body_grace_seconds: float = _setting(10.0, "a body may come at any rate for this long", 0.1)
     min_body_bytes_per_second: int = _setting(1024, "then at this rate on average", 1)
-    slow_reader_seconds: float = _setting(60.0, "a client that takes nothing for this long is cut off", 0.1)
+    slow_reader_seconds: float = _setting(
+        60.0, "a client that stays behind its answer for this long is cut off", 0.1
+    )
     linger_seconds: float = _setting(2.0, "how long a refused upload is read and thrown away", 0)
     connect_seconds: float = _setting(5.0, "to connect to an engine", 0.1)
     pool_idle_seconds: float = _setting(4.0, "an unused engine connection is kept (vLLM closes after 5 s)", 0)
