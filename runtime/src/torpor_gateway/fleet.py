@@ -116,8 +116,7 @@ class Fleet:
                 self.touch()
                 return
         size = len(exchange.body)
-        if self.asleep and self.cold_since is None:
-            self.cold_since = self.loop.time()
+        self._note_cold()
         situation = self.situation()
         verdict = judge(
             self.spec,
@@ -156,15 +155,15 @@ class Fleet:
 
     def pick(self, exchange: "Exchange") -> Endpoint | None:
         """Return the pod for a request: below its line, not tried before, the least loaded."""
-        target = self.spec.policy.queue_depth_target if self.managed else 0
-        tried = exchange.tried
-        open_pods = (
-            [pod for pod in self.ready if pod.load_state.accepts(target) and pod.identity not in tried]
-            if tried
-            else [pod for pod in self.ready if pod.load_state.accepts(target)]
-        )
+        open_pods = self._below_line()
+        if exchange.tried:
+            open_pods = [pod for pod in open_pods if pod.identity not in exchange.tried]
         self._turn += 1
         return least_loaded(open_pods, self._turn)
+
+    def _below_line(self) -> list[Endpoint]:
+        target = self.spec.policy.queue_depth_target if self.managed else 0
+        return [pod for pod in self.ready if pod.load_state.accepts(target)]
 
     def untried(self, exchange: "Exchange") -> bool:
         """Say whether a pod is ready that the request has not been to, however loaded."""
@@ -172,7 +171,7 @@ class Fleet:
 
     def pump(self) -> None:
         """Send what waits to pods that have room, in order."""
-        while len(self.line) and self.ready:
+        while len(self.line) and self._below_line():  # else all of a long line would be looked at for nothing
             exchange = self.line.take(lambda waiting: self.pick(waiting) is not None)
             if exchange is None:
                 return
@@ -201,17 +200,26 @@ class Fleet:
     def refresh(self) -> None:
         """Look again which endpoints are routable, and act on it."""
         now = self.loop.time()
-        self.ready = [pod for pod in self.endpoints.values() if pod.routable(now, self._fresh_seconds)]
+        self.ready = self._routable()
         self._answering = sum(
             not pod.terminating and pod.answers(now, self._fresh_seconds) for pod in self.endpoints.values()
         )
-        if self._answering:
+        if self._answering or self.spec.externally_at_zero:
             self.cold_since = None
         self.touch()
         if not len(self.line):
             return
         self.pump()
         self._new_regime()
+
+    def recheck(self) -> None:
+        """Refresh if time alone has changed who is routable: a report became old, a suspicion ended."""
+        if self._routable() != self.ready:
+            self.refresh()
+
+    def _routable(self) -> list[Endpoint]:
+        now = self.loop.time()
+        return [pod for pod in self.endpoints.values() if pod.routable(now, self._fresh_seconds)]
 
     def suspect(self, endpoint: Endpoint) -> None:
         """An endpoint did not answer: leave it alone for a moment."""
@@ -230,13 +238,17 @@ class Fleet:
 
     # --- limits ---
 
+    def _note_cold(self) -> None:
+        """A request finds no pod: from now on a wake is under way, unless the number is somebody else's."""
+        if self.asleep and self.cold_since is None and not self.spec.externally_at_zero:
+            self.cold_since = self.loop.time()
+
     def _new_regime(self) -> None:
         regime = self.situation().regime
         before, self._regime = self._regime, regime
         if regime is before:
             return
-        if self.asleep and self.cold_since is None:
-            self.cold_since = self.loop.time()
+        self._note_cold()
         fresh = (regime is Regime.BUSY) is not (before is Regime.BUSY)
         for exchange in self.line:
             wait = limits(self.spec.policy, regime, stream=exchange.stream)
@@ -254,8 +266,9 @@ class Fleet:
         self._start_tick()
         self._new_regime()
         now = self.loop.time()
+        hopeless = self.asleep and self.spec.externally_at_zero
         for exchange in self.line:
-            if now >= exchange.deadline:
+            if hopeless or now >= exchange.deadline:
                 self.leave(exchange)
                 waited = now - exchange.waiting_since
                 refusal = too_late(

@@ -22,13 +22,12 @@ from torpor_gateway.upstream import Pool
 
 
 class Registry:
-    """The fleets. `changed` is called with a fleet whose numbers changed, and whether that is urgent."""
+    """The fleets."""
 
     def __init__(
         self,
         settings: Settings,
         loop: asyncio.AbstractEventLoop,
-        changed: Callable[[Fleet, bool], None] = lambda fleet, urgent: None,
     ) -> None:
         self.settings = settings
         self.loop = loop
@@ -36,12 +35,12 @@ class Registry:
         self.complete = False  # every source has been read once
         self.synced = True  # and is up to date
         self.freshness_changed: Callable[[], None] = lambda: None
-        self._changed = changed
+        self._changed: Callable[[Fleet, bool], None] = lambda fleet, urgent: None
         self._owners: dict[str, Fleet] = {}
         self._bare = BareNames.parse(settings.bare_names)
 
     def set_changed(self, changed: Callable[[Fleet, bool], None]) -> None:
-        """Say who hears of changes from now on."""
+        """Say who is called with a fleet whose numbers changed, and whether that is urgent."""
         self._changed = changed
 
     # --- from the sources ---
@@ -105,10 +104,8 @@ class Registry:
             for spec in managed
         ]
         self._owners = {model: self.fleets[key] for model, key in routes(claims, self._bare).owners.items()}
-        for (
-            fleet
-        ) in self.fleets.values():  # a file's fleets have the names that the file gives them, and no others
-            if not fleet.managed:
+        for fleet in self.fleets.values():
+            if not fleet.managed:  # a file's fleets have the names that the file gives them, and no others
                 self._owners.update((model, fleet) for model in fleet.spec.models)
 
     # --- for requests ---
@@ -156,10 +153,7 @@ class Registry:
         for fleet in self.fleets.values():
             for endpoint in fleet.endpoints.values():
                 endpoint.pool.sweep()
-            now = self.loop.time()
-            fresh = [e for e in fleet.ready if e.routable(now, self.settings.stats_fresh_seconds)]
-            if len(fresh) != len(fleet.ready):
-                fleet.refresh()
+            fleet.recheck()
 
 
 def _unix(created: str) -> int:

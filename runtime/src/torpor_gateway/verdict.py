@@ -65,6 +65,8 @@ def judge(
         refusal = _cannot_wake(spec, unix_time, jitter)
         if refusal:
             return refusal
+        if spec.policy.response == constants.RESPONSE_REJECT:
+            return _later(spec, now, f"{spec.key} is asleep and now waking", jitter)
     policy = spec.policy
     if now.waiting >= policy.max_held_requests or now.waiting_bytes + size > policy.max_held_bytes:
         what = f"{now.waiting} requests ({now.waiting_bytes} bytes) are waiting for {spec.key} already"
@@ -125,9 +127,6 @@ def _cannot_wake(spec: FleetSpec, unix_time: float, jitter: float) -> Refusal | 
         if failure.reason == constants.SPEC_INVALID or next_attempt is None or next_attempt > unix_time:
             wait = UNMEASURED_COLD_START_SECONDS if next_attempt is None else next_attempt - unix_time
             return _refuse(503, failure.reason, _failure_text(spec, failure), wait, jitter)
-    if spec.policy.response == constants.RESPONSE_REJECT:
-        total = spec.status.cold_start_seconds or UNMEASURED_COLD_START_SECONDS
-        return _refuse(503, constants.WAKING, f"{spec.key} is asleep and now waking", total, jitter)
     return None
 
 

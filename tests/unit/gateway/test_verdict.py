@@ -97,6 +97,14 @@ def test_a_wake_under_way_is_nearly_over():
     assert expected_wake(spec, Situation(0, 1, 0, 0, cold_for=1000.0)) == 31  # never "come back at once"
 
 
+def test_rejected_clients_hear_how_much_of_the_wake_is_left():
+    refusal = ask(
+        fleet(Policy(response="Reject"), FleetStatus(cold_start_seconds=40)), Situation(0, 1, 0, 0, 25.0)
+    )
+    assert isinstance(refusal, Refusal)
+    assert refusal.retry_after == pytest.approx(15)
+
+
 def test_too_late_says_why():
     assert too_late(fleet(), BUSY, waited=60, unix_time=NOW, jitter=0).status == 429
     failed = too_late(
