@@ -6,10 +6,12 @@ whole (so that it can be sent again to another pod, byte for byte) and only look
 two sockets, because every streamed token passes here.
 
 wire      request, chunks, response, surface, peek, answers: bytes to meaning and back, without sockets
-state     policy, verdict, endpoint, fleet, registry: what is known of each fleet, and what a request is told
+state     policy, verdict, endpoint, fleet, registry, tokens, sketch: what is known of each fleet, and what a
+          request is told
 data path client, exchange, relay, upstream, server: sockets and the life of one request
-sources   static, kube, watch, stats: where fleets and endpoints come from
-outlets   demand, metrics, admin: who asks the gateway what it sees
+sources   static, kube, cluster, stats: where fleets and endpoints come from
+outlets   doors, demand, metrics: who asks the gateway what it sees
+process   settings, process: what is started, in which order, and how it ends
 
 It writes nothing to Kubernetes: whoever breaks into a gateway can scale nothing.
 """

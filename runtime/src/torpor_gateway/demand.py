@@ -91,7 +91,7 @@ class Demand:
 
     async def visit(self, visit: Visit) -> None:
         """Serve one reader until it leaves."""
-        if not self._admitted(visit.authorization):
+        if not self._admitted(visit.head.authorization):
             await visit.refuse(
                 Refusal(401, "unauthorized", "Authorization: a valid bearer token is required")
             )
@@ -164,12 +164,8 @@ class Demand:
         return orjson.dumps(value) + b"\n"
 
     def _fleet(self, fleet: Fleet, now: float) -> bytes:
-        key = fleet.spec.key
-        value = {"v": 1, "type": "fleet", "bootId": self.boot_id, "gateway": self.gateway} | describe(
-            fleet, now
-        )
-        assert value["name"] == key.name
-        return orjson.dumps(value) + b"\n"
+        value = {"v": 1, "type": "fleet", "bootId": self.boot_id, "gateway": self.gateway}
+        return orjson.dumps(value | describe(fleet, now)) + b"\n"
 
 
 def describe(fleet: Fleet, now: float) -> dict[str, Any]:

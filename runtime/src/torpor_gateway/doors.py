@@ -22,9 +22,8 @@ _WRITE_SECONDS = 10.0
 class Visit:
     """One request at a door."""
 
-    def __init__(self, head: RequestHead, authorization: bytes, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, head: RequestHead, writer: asyncio.StreamWriter) -> None:
         self.head = head
-        self.authorization = authorization
         self._writer = writer
 
     async def answer(self, status: int, content: bytes, kind: bytes = b"text/plain; charset=utf-8") -> None:
@@ -90,18 +89,25 @@ class Door:
         try:
             head = parse_head(raw, 100)
         except Refusal as refusal:
-            await Visit(RequestHead(), b"", writer).refuse(refusal)
+            await Visit(RequestHead(), writer).refuse(refusal)
             return
-        visit = Visit(head, head.authorization, writer)
+        visit = Visit(head, writer)
         handler = self._routes.get(head.path)
         if handler is None:
             await visit.refuse(Refusal(404, "not_found", "there is no such path here"))
         elif head.method != "GET":
             await visit.refuse(Refusal(405, "method_not_allowed", f"{head.path}: use GET", allow="GET"))
         else:
-            watcher = asyncio.ensure_future(reader.read())  # notices a caller that leaves a stream
-            watcher.add_done_callback(lambda _: writer.close())
+            watcher = asyncio.ensure_future(_until_left(reader, writer))
             try:
                 await handler(visit)
             finally:
                 watcher.cancel()
+
+
+async def _until_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close a stream whose caller has left; what it says meanwhile is thrown away."""
+    with contextlib.suppress(OSError):
+        while await reader.read(_MAX_HEAD):
+            pass
+    writer.close()

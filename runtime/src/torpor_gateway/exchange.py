@@ -3,7 +3,8 @@
 Callbacks, no task per request: the data path costs microseconds and a request that waits costs its own bytes.
 The one rule behind all retries: a request may go to another pod as long as no data of an answer has reached
 the client, at most once per incarnation of a pod, and never because time has passed. What the client has
-received by then may be nothing, or a head and comments; in the second case a failure can only be an event.
+received by then may be nothing, or a head and comments; in the second case a failure can only be an event. A
+request under which several engines died is given up: it may be what kills them, and must not go round.
 
 The client leaving ends everything at once, wherever the request is.
 """
@@ -31,6 +32,7 @@ _STREAM_HEAD = (
     b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
 _GONE = "EngineGone"
+_MAX_LOSSES = 3  # engines that may die under one request before it is thought to be the cause
 
 
 class Exchange:
@@ -54,6 +56,7 @@ class Exchange:
         "fleet",
         "head",
         "head_sent",
+        "losses",
         "operation",
         "over",
         "stream",
@@ -79,7 +82,7 @@ class Exchange:
         self.arrived = self.waiting_since = fleet.loop.time()
         self.deadline = 0.0
         self.head_sent = self.data_sent = self.over = False
-        self.events = 0
+        self.events = self.losses = 0
         self.failure: str | None = None
         self.endpoint: Endpoint | None = None
         self.connection: UpstreamConnection | None = None
@@ -180,10 +183,12 @@ class Exchange:
     def upstream_lost(self, connection: "UpstreamConnection", response: ResponseReader, error: str) -> None:
         """The connection broke before the answer was complete."""
         self.connection = None
-        if connection.reused and connection.virgin and self.endpoint is not None:
+        endpoint = self.endpoint
+        if connection.reused and connection.virgin and endpoint is not None and not endpoint.terminating:
             self.fleet.upstream_retries["reused_connection"] += 1
-            self._connecting = self.endpoint.pool.connect(self)
+            self._connecting = endpoint.pool.connect(self)
             return
+        self.losses += 1
         if self._relay is not None:
             self._relay.lost()
         self._pod_failed(f"{self._pod_name()}: {error}")
@@ -208,7 +213,8 @@ class Exchange:
         self.let_go()
         if self.over:
             return
-        if fleet.gone or (not fleet.managed and not fleet.untried(self)):
+        hopeless = not fleet.managed and not fleet.untried(self)
+        if fleet.gone or hopeless or self.losses >= _MAX_LOSSES:
             self.refuse(
                 Refusal(503, _GONE, f"no replica of {fleet.spec.key} answers: {error}", retry_after=5)
             )
@@ -233,10 +239,13 @@ class Exchange:
         self.body = b""
         self.client.forget_body()
 
-    def error_event(self, error: dict[str, Any]) -> None:
-        """End a stream that has begun, in order, with an error event and no mark of success."""
+    def error_event(self, error: dict[str, Any], reason: str = "EngineError") -> None:
+        """End a stream that has begun, in order, with an error event and no mark of success.
+
+        `reason` goes into the metrics, where the engine's own words have no place.
+        """
         self.write(answers.event(error, self.operation.shape))
-        self._finish(200, str(error.get("code") or "error"), failed=True, keep=False)
+        self._finish(200, reason, failed=True, keep=False)
 
     def break_off(self, error: str) -> None:
         """End a stream whose engine is gone: an error event, and no proper end of the body."""
@@ -252,7 +261,7 @@ class Exchange:
         if not (refusal.status == 404 and self.fleet.gone):
             self.fleet.refused += 1
         if self.head_sent:
-            self.error_event(refusal.error)
+            self.error_event(refusal.error, refusal.code)
             return
         self.client.refuse(refusal, self.operation.shape)
         self._finish(refusal.status, refusal.code, failed=False, keep=True, whole=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEEP_BYTES = 64 * 1024  # of a unary answer, before it flows
 _MAX_EVENT = 4 << 20  # a longer one flows unseparated
 _ABORTED = (b'"finish_reason":"abort"', b'"finish_reason": "abort"')
+_COMMENT = ord(":")
 _OWN_STATUS = b"Retry-After: 5\r\n"
 
 
@@ -135,23 +136,21 @@ class StreamRelay:
     def _events(self, block: bytes) -> bool:
         """Pass `block` on; False if the exchange took another turn."""
         exchange = self._exchange
-        if not exchange.data_sent:
-            first = first_event(block)
-            if first is not None:
-                kind = _reason_in_event(exchange, first)
-                if kind and (kind != "overloaded" or _another(exchange)):
-                    exchange.retry(kind, f"{_pod(exchange)} ended the stream before its first token")
-                    return False
+        first = first_event(block) if not exchange.data_sent or block[0] == _COMMENT else block
+        if first is not None and not exchange.data_sent:
+            kind = _reason_in_event(exchange, first)
+            if kind and (kind != "overloaded" or _another(exchange)):
+                exchange.retry(kind, f"{_pod(exchange)} ended the stream before its first token")
+                return False
         if _ABORTED[0] in block or _ABORTED[1] in block:
             exchange.break_off(f"{_pod(exchange)} stopped")
             return False
         if not exchange.head_sent:
             exchange.begin(_head(self._response))
         exchange.write(block)
-        self._last = block
-        if block[0] == 58:  # a comment of the engine's own
-            return not exchange.over
-        self._count(block)
+        if first is not None:  # else nothing but comments of the engine's own
+            self._last = block
+            self._count(block)
         return not exchange.over
 
     def _count(self, block: bytes) -> None:
@@ -171,9 +170,8 @@ class StreamRelay:
 
     def _complete(self) -> None:
         exchange = self._exchange
-        if self._tail:
-            ending = self._tail.rstrip()
-            self._tail = b""
+        ending, self._tail = self._tail.rstrip(), b""
+        if ending:
             if not any(ending.endswith(end) for end in exchange.operation.ends) and exchange.operation.ends:
                 self._cut_short()
                 return

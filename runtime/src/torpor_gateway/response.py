@@ -93,6 +93,8 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep what may be passed on, and what the framing needs."""
+        if self.headed:
+            return  # a trailer: the head may be gone already, and must not change behind the parser's back
         lower = name.lower()
         if lower not in _HOP_BY_HOP:
             self.headers.append(b"%b: %b\r\n" % (name, value))
@@ -108,6 +110,8 @@ class ResponseReader:
     def on_headers_complete(self) -> None:
         """Take the status."""
         self.status = self._parser.get_status_code()
+        if self.status < 100:
+            raise BadResponse(f"{self.status} is no status")
         if self.status < 200:
             self._interim = True
             return

@@ -1,16 +1,20 @@
 """A gateway in this process, on uvloop as in production, with engines and launchers that do as told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import uvloop
+from torpor_gateway.fleet import Fleet
 from torpor_gateway.settings import Settings
 
-from tests.integration.gateway.harness import Client, Gateway
+from tests.integration.gateway.harness import Client, Gateway, until
 from tests.integration.gateway.running import Running
 from tests.integration.gateway.scripted import Engine, Launcher
+
+NO_STATS: Mapping[str, object] = MappingProxyType({})
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -66,6 +70,25 @@ async def launchers() -> AsyncIterator[Callable[..., Launcher]]:
     yield begin  # type: ignore[misc]
     for launcher in started:
         await launcher.close()
+
+
+@pytest.fixture
+async def awake(
+    gateway: Gateway, engines: Callable[..., Awaitable[Engine]], launchers: Callable[..., Awaitable[Launcher]]
+) -> Callable[..., Awaitable[tuple[Fleet, Engine, Launcher]]]:
+    """Start a managed fleet with one pod that is ready. Keywords are `stats` of the pod, and the policy."""
+
+    async def begin(
+        script: Callable[..., object] | None = None, stats: Mapping[str, object] = NO_STATS, **policy: object
+    ) -> tuple[Fleet, Engine, Launcher]:
+        engine, launcher = await engines(script), await launchers()
+        launcher.ready(**stats)
+        fleet = gateway.managed(**policy)  # type: ignore[arg-type]
+        gateway.pods(fleet, (engine, launcher))
+        await until(lambda: fleet.ready)
+        return fleet, engine, launcher
+
+    return begin
 
 
 @pytest.fixture

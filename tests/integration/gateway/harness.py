@@ -150,6 +150,11 @@ class Gateway:
             fleet.retire()
         await until(lambda: not self.server.connections)
         assert self.server.buffered_bytes == 0, "bodies were forgotten"
+        for fleet in self.registry.fleets.values():
+            assert (fleet.in_flight, len(fleet.line), fleet.line.bytes) == (0, 0, 0), (
+                "requests were forgotten"
+            )
+            assert all(pod.load_state.in_flight == 0 for pod in fleet.endpoints.values())
 
     def static(
         self, *engines: Engine | int, name: str = "llm", limit: int | None = None, **policy: Any
@@ -202,6 +207,14 @@ class Gateway:
     async def ask(self, body: bytes | dict[str, Any], path: str = CHAT, **more: Any) -> Answer:
         client = await self.client()
         return await client.ask(request(body, path, **more))
+
+    async def waiting(self, fleet: Fleet, body: dict[str, Any] | None = None) -> Client:
+        """Send a request and return its client once it stands in the fleet's line."""
+        before = len(fleet.line)
+        client = await self.client()
+        await client.send(request(body or chat()))
+        await until(lambda: len(fleet.line) == before + 1)
+        return client
 
 
 def free_port() -> int:

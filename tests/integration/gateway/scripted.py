@@ -63,50 +63,39 @@ async def answer_ok(call: Call) -> None:
         await call.send(json_answer({"ok": True, "usage": {"prompt_tokens": 7, "completion_tokens": 3}}))
 
 
-class Engine:
-    """Keeps its connections alive like a real one. `script` answers; it can be replaced between requests."""
+class Server:
+    """A server on a socket; its connections end when it is closed, and it may be opened again."""
 
-    def __init__(self, script: Script | None = None) -> None:
-        self.script = script or answer_ok
-        self.calls: list[Call] = []
-        self.left: list[Call] = []
-        self.connections = 0
+    def __init__(self) -> None:
+        self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
 
     async def open(self, port: int = 0, host: str = "127.0.0.1") -> None:
-        self._server = await asyncio.start_server(self._serve, host, port)
+        self._server = await asyncio.start_server(self._accept, host, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
     async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        self.stop_accepting()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection; it is closed afterwards."""
+        raise NotImplementedError
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.connections += 1
         try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    (
-                        int(line.split(b":")[1])
-                        for line in head.split(b"\r\n")
-                        if line.lower().startswith(b"content-length:")
-                    ),
-                    0,
-                )
-                call = Call(head, await reader.readexactly(length), reader, writer)
-                self.calls.append(call)
-                await self.script(call)
-                if writer.is_closing():
-                    return
+            await self.serve(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
@@ -114,10 +103,37 @@ class Engine:
             writer.close()
 
 
-class Launcher:
-    """Serves a stats stream. `say` changes what it says."""
+class Engine(Server):
+    """Keeps its connections alive like a real one. `script` answers; it can be replaced between requests."""
+
+    def __init__(self, script: Script | None = None) -> None:
+        super().__init__()
+        self.script = script or answer_ok
+        self.calls: list[Call] = []
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        while not writer.is_closing():
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                (
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length:")
+                ),
+                0,
+            )
+            call = Call(head, await reader.readexactly(length), reader, writer)
+            self.calls.append(call)
+            await self.script(call)
+
+
+class Launcher(Server):
+    """Serves a stats stream. `say` changes what it says; not `lasting`, it ends after the first line."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.stats: dict[str, Any] = {
             "v": 1,
             "fleetUid": "uid-1",
@@ -133,20 +149,8 @@ class Launcher:
             "waiting": None,
         }
         self.streams = 0
-        self._server: asyncio.Server | None = None
+        self.lasting = True
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    async def open(self, port: int = 0, host: str = "127.0.0.1") -> None:
-        self._server = await asyncio.start_server(self._serve, host, port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
 
     def say(self, **changes: Any) -> None:
         self.stats |= changes
@@ -157,15 +161,16 @@ class Launcher:
     def ready(self, **changes: Any) -> None:
         self.say(**({"state": "Ready", "running": 0, "waiting": 0} | changes))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.streams += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
-            )
-            writer.write(chunk(json.dumps(self.stats).encode() + b"\n"))
-            await reader.read()
-        self._writers.discard(writer)
-        writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        writer.write(chunk(json.dumps(self.stats).encode() + b"\n"))
+        self._writers.add(writer)
+        try:
+            if self.lasting:
+                await reader.read()
+        finally:
+            self._writers.discard(writer)

@@ -26,9 +26,7 @@ async def first_token_then_forever(call):
 @pytest.mark.parametrize("how", ["reset", "half-close"])
 async def test_a_client_that_leaves_while_held_frees_its_place(gateway, stream, how):
     fleet = gateway.static()
-    client = await gateway.client()
-    await client.send(request(chat(stream=stream)))
-    await until(lambda: len(fleet.line) == 1)
+    client = await gateway.waiting(fleet, chat(stream=stream))
     client.leave() if how == "reset" else client.writer.write_eof()
     await until(lambda: len(fleet.line) == 0, seconds=1)
     assert fleet.answers[499, "ClientGone"] == 1
@@ -327,6 +325,12 @@ async def test_bad_bodies_are_400_with_an_error_body(gateway, engines, body):
         b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /healthz\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        START + b"Transfer-Encoding: identity\r\n\r\n",
+        START + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        START + b"Content-Length: 99999999999999999999\r\n\r\n",
+        START + b"Content-Length:\r\n\r\n",
     ],
 )
 async def test_ambiguous_or_malformed_http_is_refused_and_the_connection_closed(gateway, engines, raw):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.integration.gateway.harness import CHAT, chat, free_port, request, until
-from tests.integration.gateway.scripted import DONE, Engine, Launcher
+from tests.integration.gateway.scripted import DONE, Engine, Launcher, Server
 
 SLICES = "/apis/discovery.k8s.io/v1"
 
@@ -27,29 +27,14 @@ def own_address() -> str:
         return str(sock.getsockname()[0])
 
 
-class Wire:
-    """A TCP proxy in front of the API server that can be cut."""
+class Wire(Server):
+    """A TCP proxy in front of the API server; closing it cuts the wire."""
 
     def __init__(self, port: int) -> None:
+        super().__init__()
         self._to = port
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.port = free_port()
 
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-
-    async def cut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._to)
 
         async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -65,8 +50,6 @@ class Wire:
         except* (ConnectionError, asyncio.CancelledError):
             pass
         finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
             other_writer.transport.abort()
 
 
@@ -185,7 +168,7 @@ async def world(kube, namespace, control_plane, run, tmp_path: Path):
     yield world
     await world.engine.close()
     await world.launcher.close()
-    await wire.cut()
+    await wire.close()
 
 
 async def test_a_fleet_is_created_held_for_woken_and_deleted(world, connect):
@@ -213,13 +196,13 @@ async def test_without_the_api_server_it_goes_on_with_what_it_knew(world, connec
     world.slice()
     world.launcher.ready()
     await world.until_metric("torpor_gateway_routable_endpoints", 1)
-    await world.wire.cut()
+    await world.wire.close()
     await world.until_metric("torpor_gateway_synced", 0)
     client = await connect(world.port)
     assert (await client.ask(request(chat()))).status == 200
     assert (await client.ask(request(b"", path="/readyz", method="GET"))).status == 200
     world.fleet(name="later")
-    await world.wire.open()
+    await world.wire.open(world.wire.port)
     await world.until_metric("torpor_gateway_fleets", 2)
     await world.until_metric("torpor_gateway_synced", 1)
 

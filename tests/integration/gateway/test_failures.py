@@ -119,9 +119,7 @@ async def test_a_managed_fleet_waits_for_the_replacement(gateway, engines, launc
     fleet = gateway.managed()
     gateway.pods(fleet, (dying, first))
     await until(lambda: fleet.ready)
-    client = await gateway.client()
-    await client.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    client = await gateway.waiting(fleet)
     assert len(dying.calls) == 1
     second.ready(bootId="boot-2", pod="llm-1")
     gateway.pods(fleet, (dying, first), (replacement, second))
@@ -129,15 +127,9 @@ async def test_a_managed_fleet_waits_for_the_replacement(gateway, engines, launc
     assert len(dying.calls) == 1
 
 
-async def test_the_same_pod_restarted_is_another_one(gateway, engines, launchers):
-    engine, launcher = await engines(reset), await launchers()
-    launcher.ready()
-    fleet = gateway.managed()
-    gateway.pods(fleet, (engine, launcher))
-    await until(lambda: fleet.ready)
-    client = await gateway.client()
-    await client.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+async def test_the_same_pod_restarted_is_another_one(gateway, awake):
+    fleet, engine, launcher = await awake(reset)
+    client = await gateway.waiting(fleet)
     engine.script = answer_ok
     await asyncio.sleep(1.2)
     assert len(engine.calls) == 1, "the same incarnation was asked twice"

@@ -141,7 +141,7 @@ async def test_the_openai_client_hears_of_a_failed_hold(site):
         assert failed.value.response.headers["retry-after"]
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 async def test_curl_sees_comments_then_tokens(site):
     await site.reload(awake=False)
     curl = await asyncio.create_subprocess_exec(

@@ -65,9 +65,7 @@ async def test_asleep_a_stream_is_kept_alive_by_comments_only(gateway, engines):
 @pytest.mark.parametrize(("stream", "response"), [(False, "KeepAlive"), (True, "Hold")])
 async def test_asleep_others_wait_in_silence(gateway, engines, stream, response):
     fleet = gateway.static(response=response)
-    client = await gateway.client()
-    await client.send(request(chat(stream=stream)))
-    await until(lambda: len(fleet.line) == 1)
+    client = await gateway.waiting(fleet, chat(stream=stream))
     await asyncio.sleep(0.25)
     assert client.reader._buffer == b""
     gateway.static(await engines(), response=response)
@@ -118,9 +116,7 @@ async def test_reject_refuses_at_once_and_still_counts_as_demand(gateway):
 @pytest.mark.parametrize("limits", [{"max_held_requests": 1}, {"max_held_bytes": 200}])
 async def test_no_room_to_hold_is_503(gateway, limits):
     fleet = gateway.managed(status=FleetStatus(cold_start_seconds=40), **limits)
-    first = await gateway.client()
-    await first.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    await gateway.waiting(fleet)
     answer = await gateway.ask(chat(padding="x" * 100))
     assert answer.status == 503
     assert 39 <= int(answer.headers["retry-after"]) <= 51
@@ -145,16 +141,12 @@ async def test_a_failed_wake_is_refused_with_its_reason_until_the_next_attempt(g
     assert "no such image" in answer.error["message"]
     assert 29 <= int(answer.headers["retry-after"]) <= 38
     fleet = gateway.managed(status=FleetStatus(failed, next_attempt=time.time() - 1))
-    client = await gateway.client()
-    await client.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    await gateway.waiting(fleet)
 
 
 async def test_held_requests_learn_why_the_wake_failed(gateway):
     fleet = gateway.managed(hold_seconds=0.6)
-    client = await gateway.client()
-    await client.send(request(chat(stream=True)))
-    await until(lambda: len(fleet.line) == 1)
+    client = await gateway.waiting(fleet, chat(stream=True))
     failed = {"Ready": Condition("False", "WakeFailed", "EngineCrashed: exit 1")}
     gateway.managed(status=FleetStatus(failed, next_attempt=time.time() + 30), hold_seconds=0.6)
     answer = await client.answer()
@@ -167,6 +159,18 @@ async def test_externally_at_zero_is_refused_at_once_and_counted(gateway):
     assert (answer.status, answer.error["code"]) == (503, "ScaledToZeroExternally")
     assert "retry-after" in answer.headers
     assert fleet.arrivals == 1
+
+
+async def test_who_is_held_when_somebody_else_says_zero_is_told_at_once(gateway):
+    fleet = gateway.managed()
+    client = await gateway.waiting(fleet)
+    gateway.managed(replicas=0)
+    answer = await client.answer()
+    assert (answer.status, answer.error["code"]) == (503, "ScaledToZeroExternally")
+    assert fleet.cold_since is None, "a wake that will not come is counted as begun"
+    gateway.managed()
+    await gateway.waiting(fleet)
+    assert fleet.cold_since is not None
 
 
 async def test_all_busy_waits_then_429(gateway, engines):
@@ -222,9 +226,7 @@ async def test_while_a_replica_starts_the_cold_start_limits_apply(gateway, engin
     fleet = gateway.managed(max_queue_seconds=0.3, queue_depth_target=0)
     gateway.pods(fleet, (engine, ready), (await engines(), starting))
     await until(lambda: fleet.ready and len(fleet.endpoints) == 2)
-    client = await gateway.client()
-    await client.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    client = await gateway.waiting(fleet)
     await asyncio.sleep(0.8)
     assert len(fleet.line) == 1, "it was refused by the queue's limit although a replica is starting"
     starting.ready()
@@ -319,16 +321,18 @@ async def test_an_upstream_error_after_comments_is_an_event(gateway, engines):
     async def bad(call):
         await call.send(
             json_answer(
-                {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}, status=400
+                {"error": {"message": "too long", "type": "BadRequestError", "code": "a client's text"}},
+                status=400,
             )
         )
 
-    gateway.static()
+    fleet = gateway.static()
     client = await gateway.client()
     await client.send(request(chat(stream=True)))
     await client.read_until(b": waking")
     gateway.static(await engines(bad))
     rest = await client.closed()
+    assert dict(fleet.answers) == {(200, "EngineError"): 1}, "its words went into a metric's label"
     assert b'data: {"error":{"message":"too long"' in rest
     assert b"[DONE]" not in rest
     assert rest.endswith(b"0\r\n\r\n")
@@ -344,9 +348,7 @@ async def test_those_who_wait_get_the_new_limits_whoever_joins_meanwhile(gateway
     fleet = gateway.managed(max_queue_seconds=0.8, queue_depth_target=0)
     gateway.pods(fleet, (engine, ready))
     await until(lambda: fleet.ready)
-    first = await gateway.client()
-    await first.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    await gateway.waiting(fleet)
     gateway.pods(fleet, (engine, ready), (await engines(), starting))
     await until(lambda: fleet.situation().starting == 1)
     second = await gateway.client()
@@ -355,19 +357,13 @@ async def test_those_who_wait_get_the_new_limits_whoever_joins_meanwhile(gateway
     assert len(fleet.line) == 2
 
 
-async def test_a_pod_that_failed_once_does_not_put_its_fleet_to_sleep(gateway, engines, launchers):
+async def test_a_pod_that_failed_once_does_not_put_its_fleet_to_sleep(gateway, awake):
     async def once(call):
         engine.script = answer_ok
         call.reset()
 
-    engine, launcher = await engines(once), await launchers()
-    launcher.ready()
-    fleet = gateway.managed()
-    gateway.pods(fleet, (engine, launcher))
-    await until(lambda: fleet.ready)
-    client = await gateway.client()
-    await client.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    fleet, engine, _ = await awake(once)
+    await gateway.waiting(fleet)
     assert not fleet.asleep
     other = await gateway.client()
     await other.send(request(chat(stream=True)))

@@ -207,26 +207,16 @@ async def test_a_stranger_at_the_address_gets_nothing(gateway, launchers, engine
     assert engine.calls == []
 
 
-async def test_a_terminating_pod_gets_no_new_work(gateway, launchers, engines):
-    engine, launcher = await engines(), await launchers()
-    launcher.ready()
-    fleet = gateway.managed()
-    gateway.pods(fleet, (engine, launcher))
-    await until(lambda: fleet.ready)
+async def test_a_terminating_pod_gets_no_new_work(gateway, awake):
+    fleet, engine, _ = await awake()
     next(iter(fleet.endpoints.values())).terminating = True
     fleet.refresh()
-    client = await gateway.client()
-    await client.send(request(chat()))
-    await until(lambda: len(fleet.line) == 1)
+    await gateway.waiting(fleet)
     assert engine.calls == []
 
 
-async def test_a_launcher_that_is_gone_is_noticed_at_once_and_found_again(gateway, launchers, engines):
-    engine, launcher = await engines(), await launchers()
-    launcher.ready()
-    fleet = gateway.managed()
-    gateway.pods(fleet, (engine, launcher))
-    await until(lambda: fleet.ready)
+async def test_a_launcher_that_is_gone_is_noticed_at_once_and_found_again(awake):
+    fleet, _, launcher = await awake()
     await launcher.close()
     await until(lambda: not fleet.ready, seconds=2)
     await launcher.open(launcher.port)
@@ -242,24 +232,20 @@ async def test_a_launcher_that_falls_silent_is_believed_for_a_while(start, launc
     await until(lambda: fleet.ready)
     endpoint = fleet.ready[0]
     begin = asyncio.get_running_loop().time()
-    launcher._server.close()  # new connections are refused, the old one stays open and silent
+    launcher.stop_accepting()  # new connections are refused, the old one stays open and silent
     await until(lambda: not fleet.ready, seconds=4)
     assert asyncio.get_running_loop().time() - begin > 0.3
     assert not endpoint.routable(asyncio.get_running_loop().time(), 0.6)
 
 
-async def test_reports_move_the_dispatch_line(gateway, launchers, engines):
+async def test_reports_move_the_dispatch_line(gateway, awake):
     release = asyncio.Event()
 
     async def slow(call):
         await release.wait()
         await call.send(json_answer({}))
 
-    engine, launcher = await engines(slow), await launchers()
-    launcher.ready(maxNumSeqs=2)
-    fleet = gateway.managed(queue_depth_target=1)
-    gateway.pods(fleet, (engine, launcher))
-    await until(lambda: fleet.ready)
+    fleet, _, launcher = await awake(slow, stats={"maxNumSeqs": 2}, queue_depth_target=1)
     clients = [await gateway.client() for _ in range(5)]
     for client in clients:
         await client.send(request(chat()))
