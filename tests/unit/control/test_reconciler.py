@@ -188,6 +188,24 @@ async def test_a_refused_child_holds_up_neither_the_number_nor_its_history():
     assert desk.replicas == 0, "idle for ten minutes"
 
 
+async def test_a_deployment_that_is_refused_serves_on_with_the_number_that_is_needed():
+    desk = Desk()
+    await desk.look()
+    desk.server.refuses = {"Deployment"}
+    desk.respec(engine={"type": "Simulated", "args": ["--new"]})
+    desk.gateways.seen = demand(held=1)
+    with pytest.raises(RefusedError):
+        await desk.look()
+    assert desk.replicas == 1
+    assert desk.told.reasons.count("Wake") == 1
+    desk.server.ready("llm-0", desk.store)
+    desk.gateways.seen = demand(pods={"llm-0": report()})
+    for _ in range(70):
+        with pytest.raises(RefusedError):
+            await desk.look(after=10.0)
+    assert desk.replicas == 0
+
+
 async def test_before_a_fleet_shrinks_its_least_loaded_replica_is_marked():
     desk = Desk(scaling={"replicas": 2})
     await desk.look()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torpor.api import constants
 from torpor.cluster.client import ApiError, Kube
 from torpor.cluster.resources import DEPLOYMENTS, PODS, Object
-from torpor.control.drift import fingerprint
+from torpor.control.drift import fingerprint, replicas_of
 from torpor.control.plan import Place, Plan, Scale, place_of
 from torpor.control.store import Store
 from torpor.control.world import World, owner_uid
@@ -40,15 +40,12 @@ class Executor:
 
     async def run(self, world: World, plan: Plan) -> Outcome:
         """Make a plan's writes. Raises ApiError where the look must be repeated (conflict, no answer)."""
-        taken, refused, left_behind, scaled = [], [], [], True
+        taken, refused, left_behind = [], [], []
         for pod, cost in plan.marks.items():
             await self._mark(world, pod, cost)
         if plan.scale is not None:
-            try:
-                await self._scale(plan.scale)
-            except ApiError as error:
-                refused.append(_refusal(world, "the number of replicas", error))
-                scaled = False
+            refused += await self._scale(world, plan.scale)
+        scaled = not refused
         for manifest in plan.applies:
             place = place_of(manifest)
             title = f"{place[0].kind} {place[1]}"
@@ -60,7 +57,11 @@ class Executor:
                 answer = await self._kube.apply(manifest)
             except ApiError as error:
                 refused.append(_refusal(world, title, error))
-                scaled = scaled and place[0] != DEPLOYMENTS
+                if place[0] == DEPLOYMENTS:
+                    # What lives serves on, and with it goes its number: it must not stay awake for a typo.
+                    failed = await self._scale_as_it_is(world, manifest)
+                    refused += failed
+                    scaled = not failed and world.deployment is not None
                 continue
             self._store.put(place[0], answer)
             left_behind.append((place, fingerprint(answer)))
@@ -80,21 +81,32 @@ class Executor:
         else:
             self._store.put(PODS, answer)
 
-    async def _scale(self, scale: Scale) -> None:
-        """Write the number alone. The answer has no Deployment in it, but the write was conditional on the
-        one that we know: that one, with the new number, is what the server has now.
+    async def _scale_as_it_is(self, world: World, manifest: Object) -> list[str]:
+        """Give the live Deployment the number of a manifest that was refused; returns further refusals."""
+        live, number = world.deployment, replicas_of(manifest)
+        if live is None or replicas_of(live) == number:
+            return []
+        return await self._scale(world, Scale(live, number))
+
+    async def _scale(self, world: World, scale: Scale) -> list[str]:
+        """Write the number alone; returns what is refused. The answer has no Deployment in it, but the write
+        was conditional on the one that we know: that one, with the new number, is what the server has now.
         """
         metadata = scale.live["metadata"]
         patch = {
             "metadata": {"resourceVersion": metadata["resourceVersion"]},
             "spec": {"replicas": scale.replicas},
         }
-        answer = await self._kube.merge(
-            DEPLOYMENTS, metadata["namespace"], metadata["name"], patch, subresource="scale"
-        )
+        try:
+            answer = await self._kube.merge(
+                DEPLOYMENTS, metadata["namespace"], metadata["name"], patch, subresource="scale"
+            )
+        except ApiError as error:
+            return [_refusal(world, "the number of replicas", error)]
         written = metadata | {"resourceVersion": answer["metadata"]["resourceVersion"]}
         spec = scale.live["spec"] | {"replicas": scale.replicas}
         self._store.put(DEPLOYMENTS, scale.live | {"metadata": written, "spec": spec})
+        return []
 
     async def _is_strangers(self, world: World, place: Place) -> bool:
         """Whether an object that the watches do not show (it lacks our labels) has the name."""
