@@ -60,7 +60,7 @@ integration: setup  ## against a real etcd and kube-apiserver, and real sockets
 
 charts: setup  ## the rendered chart against the Kubernetes schemas
 	@$(PYTHON) -m e2e.cluster build
-	@echo "==> chart tests" && $(BIN)/pytest -q -n 4 --dist loadfile tests/charts
+	@echo "==> chart tests" && $(BIN)/pytest -q -n 2 --dist loadfile tests/charts
 
 e2e: setup  ## the scenarios of e2e/scenarios on the local cluster (or kind, where Docker answers)
 	@e2e/run.sh

@@ -265,6 +265,13 @@ BAD = (
         "spec.engine.resources.limits",
         "cpu",
     ),
+    Bad(  # a schema bounds numbers or texts, not what may be either
+        "negative-number",
+        _engine(resources={"limits": {"cpu": -1}}),
+        "spec.engine.resources.limits",
+        "not negative",
+        False,
+    ),
     Bad(
         "request-above-limit",
         _engine(resources={"limits": {"cpu": 1}, "requests": {"cpu": "1500m"}}),

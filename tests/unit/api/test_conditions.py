@@ -67,12 +67,3 @@ def test_long_messages_are_cut_to_the_schemas_bound() -> None:
     (condition,) = at_noon(Finding(constants.READY, "False", constants.WAKE_FAILED, "x" * 10_000))
     assert len(condition.message) == conditions.MAX_MESSAGE
     assert condition.message.endswith("…")
-
-
-def test_absent_is_not_true() -> None:
-    found = at_noon(
-        Finding(constants.READY, "True", constants.ASLEEP), Finding(constants.AWAKE, "False", "NoReplicas")
-    )
-    assert conditions.is_true(found, constants.READY)
-    assert not conditions.is_true(found, constants.AWAKE)
-    assert not conditions.is_true(found, constants.PROGRESSING)

@@ -65,7 +65,7 @@ def test_no_text_breaks_host_parsing(text: str) -> None:
 
 @given(name=FLEET_NAMES)
 def test_children_have_distinct_names_that_leave_room_for_pod_suffixes(name: str) -> None:
-    derived = [names.engines(name), names.front(name), names.cache_claim(name), names.fleet_config(name)]
+    derived = [names.engines(name), names.front(name), names.cache_claim(name)]
     assert len(set(derived)) == len(derived)
     assert all(len(child) + len("-1234567890") <= 63 for child in derived)
 

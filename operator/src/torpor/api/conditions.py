@@ -1,4 +1,4 @@
-"""Conditions: set, read and compared, with time as an argument.
+"""Conditions: set and compared, with time as an argument.
 
 A condition's `lastTransitionTime` moves when its status changes and at no other time; reason and message
 may change under it. Getting this wrong breaks everybody who waits for a condition, so there is one place
@@ -38,17 +38,6 @@ def timestamp(now: datetime) -> str:
     if now.tzinfo is None:
         raise ValueError(f"time {now.isoformat()} has no zone; pass an aware datetime, such as UTC")
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def get(conditions: Iterable[Condition], type_: str) -> Condition | None:
-    """Return the condition of that type, or None."""
-    return next((condition for condition in conditions if condition.type == type_), None)
-
-
-def is_true(conditions: Iterable[Condition], type_: str) -> bool:
-    """Say whether the condition exists and is True; an absent one is not."""
-    found = get(conditions, type_)
-    return found is not None and found.status == "True"
 
 
 def update(

@@ -45,11 +45,6 @@ def cache_claim(name: str) -> str:
     return f"{name}-cache"
 
 
-def fleet_config(name: str) -> str:
-    """Name the ConfigMap of what the fleet `name` has learned and what its launchers may tune."""
-    return f"{name}-fleet"
-
-
 def model_name(name: str, spec_model_name: str | None) -> str:
     """Return what clients put in `model`: the spec's `model.name`, else the object's own name."""
     return spec_model_name or name
