@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -28,20 +27,15 @@ from torpor_engine.preflight import Plan, preflight
 from torpor_engine.server import StatsServer
 from torpor_engine.settings import Settings, read_settings
 from torpor_engine.stats import Board
+from torpor_engine.voice import Voice
 from torpor_engine.waiting import ended
 from torpor_engine.warmup import warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 LAST_WORDS_SECONDS = 1.0
 SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY")
-
-
-def say(text: str) -> None:
-    """A line of the launcher's own in the container's log."""
-    sys.stderr.write(f"[torpor] {text}\n")
-    sys.stderr.flush()
 
 
 def count_restarts(folder: str) -> int:
@@ -59,9 +53,15 @@ class Launch:
     """The state machine. One object lives as long as the process."""
 
     def __init__(
-        self, settings: Settings, args: Sequence[str], stop: asyncio.Event, hurry: asyncio.Event
+        self,
+        settings: Settings,
+        args: Sequence[str],
+        say: Callable[[str], None],
+        stop: asyncio.Event,
+        hurry: asyncio.Event,
     ) -> None:
         self.settings, self.args, self.stop, self.hurry = settings, list(args), stop, hurry
+        self.say = say
         self.started = time.monotonic()
         self.board = Board(settings, started_at=time.time(), started_clock=self.started)
         self.server = StatsServer(self.board)
@@ -89,7 +89,7 @@ class Launch:
             code = int(error.outcome)
             message = one_line(str(error), self.secrets)
             self.board.enter("Failed", error.outcome.name, message)
-            say(f"{error.outcome.name} (exit code {code}): {message}")
+            self.say(f"{error.outcome.name} (exit code {code}): {message}")
             write_termination_message(self.settings.termination_log, f"{error.outcome.name}: {message}")
         finally:
             self.children.kill_all()
@@ -138,13 +138,15 @@ class Launch:
 
     async def _come_up(self) -> None:
         with self._timed("preflight"):
-            self.plan = plan = await preflight(self.children, self.settings, self.args, self.environ, say)
+            self.plan = plan = await preflight(
+                self.children, self.settings, self.args, self.environ, self.say
+            )
             self.board.max_num_seqs, self.board.engine_version = plan.max_num_seqs, plan.engine.version
         self.board.enter("Loading")
         if plan.source.hub is not None:
             with self._timed("download") as timing:
-                timing["count"] = await download(self.children, plan, self.args, self.environ, say)
-        say(f"starting: {one_line(' '.join(plan.argv), self.secrets)}")
+                timing["count"] = await download(self.children, plan, self.args, self.environ, self.say)
+        self.say(f"starting: {one_line(' '.join(plan.argv), self.secrets)}")
         with self._timed("engine_start"):
             try:
                 self.engine = engine = EngineProcess(self.children, plan.argv, self.environ, self.http)
@@ -160,11 +162,11 @@ class Launch:
         self.board.enter("Warming")
         self.tasks.append(asyncio.create_task(engine.measure(self.board)))
         with self._timed("warmup"):
-            await self._unless_exited(warm_up(self.http, self.settings.model_names, say))
+            await self._unless_exited(warm_up(self.http, self.settings.model_names, self.say))
         self.board.finished("total", time.monotonic() - self.started)
         self.board.ready_at = time.time()
         self.board.enter("Ready")
-        say("ready: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.board.phases))
+        self.say("ready: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.board.phases))
 
     @contextlib.contextmanager
     def _timed(self, phase: str) -> Iterator[dict[str, bool]]:
@@ -217,7 +219,7 @@ class Launch:
         """Drain after SIGTERM: nothing new, finish what runs, end."""
         was_ready = self.board.state == "Ready"
         self.board.enter("Draining")
-        say("draining" if was_ready else f"asked to stop in phase {self.phase}")
+        self.say("draining" if was_ready else f"asked to stop in phase {self.phase}")
         if self.engine is None:
             return 0
         assert self.plan is not None
@@ -228,19 +230,21 @@ class Launch:
         took = time.monotonic() - begin
         if was_ready and took >= seconds:
             # The engine ends with 0 all the same, and only the clock shows that requests were cut.
-            say(f"spec.drainSeconds={seconds:g}: limit passed, what still ran was cut; raise it if needed")
+            self.say(
+                f"spec.drainSeconds={seconds:g}: limit passed, what still ran was cut; raise it if needed"
+            )
         if returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM) or (not was_ready and returncode < 0):
-            say(f"ended after {took:.1f} s of draining")
+            self.say(f"ended after {took:.1f} s of draining")
             return 0
         code = shell_status(returncode)
         said = self.engine.log.essence()
         message = f"EngineCrashed: the engine ended with exit code {code} while draining: {said}"
         write_termination_message(self.settings.termination_log, one_line(message, self.secrets))
-        say(message)
+        self.say(message)
         return code
 
 
-async def _main(settings: Settings, args: Sequence[str]) -> int:
+async def _main(settings: Settings, args: Sequence[str], say: Callable[[str], None]) -> int:
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def signalled() -> None:
@@ -250,11 +254,19 @@ async def _main(settings: Settings, args: Sequence[str]) -> int:
         asyncio.get_running_loop().add_signal_handler(number, signalled)
     # Blocked since the first line of the program; children inherit the mask, so before the first of them.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
-    return await Launch(settings, args, stop, hurry).run()
+    return await Launch(settings, args, say, stop, hurry).run()
 
 
 def launch(args: Sequence[str]) -> int:
     """Launch the engine with the user's arguments; return the exit code of the process."""
+    voice = Voice()
+    try:
+        return _launch(args, voice.say)
+    finally:
+        voice.finish()
+
+
+def _launch(args: Sequence[str], say: Callable[[str], None]) -> int:
     try:
         settings = read_settings(os.environ)
     except LaunchError as error:
@@ -263,4 +275,4 @@ def launch(args: Sequence[str]) -> int:
         path = os.environ.get("TORPOR_TERMINATION_LOG", "/dev/termination-log")
         write_termination_message(path, f"{error.outcome.name}: {message}")
         return int(error.outcome)
-    return asyncio.run(_main(settings, args))
+    return asyncio.run(_main(settings, args, say))

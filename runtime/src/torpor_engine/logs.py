@@ -24,7 +24,7 @@ PREFIX = re.compile(
     r"^(\([^)]*\)\s*)*((?:ERROR|WARNING|INFO|DEBUG|CRITICAL)\s+[\d-]+\s+[\d:.,]+\s+(\[[^\]]*\]\s*)?)?"
 )
 ERRORISH = re.compile(
-    r"\b[A-Za-z_.]*(?:Error|Exception|Interrupt)\b\s*[:(]|\berror:|\bout of memory\b|not a valid model", re.I
+    r"(?:Error|Exception|Interrupt)\b\s*[:(]|\berror:|\bout of memory\b|not a valid model", re.I
 )
 ECHO = re.compile(
     r"Engine core initialization failed|See root cause above|exited unexpectedly|^During handling of"
@@ -75,6 +75,10 @@ class LogReader:
         for raw in lines:
             self._line(raw[:LINE_LIMIT_BYTES].decode("utf-8", "replace"))
 
+    def end(self) -> None:
+        """Nothing more will come: what stands without a newline is a line too."""
+        self.feed(b"\n")
+
     def _line(self, line: str) -> None:
         text = PREFIX.sub("", line).strip()
         if not text:
@@ -122,6 +126,7 @@ class Tee(threading.Thread):
         while True:
             chunk = os.read(self._source, 65536)
             if not chunk:
+                self._reader.end()
                 os.close(self._source)
                 return
             self._reader.feed(chunk)

@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass, field
 
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+COUNT = re.compile(r"[0-9]{1,15}")
 
 RUNNING = ("vllm:num_requests_running",)
 WAITING = ("vllm:num_requests_waiting",)
@@ -102,9 +103,9 @@ def _capacity(series: Series | None) -> int | None:
         config = dict(LABEL.findall(labels))
         size = config.get("kv_cache_size_tokens", "")
         blocks, block = config.get("num_gpu_blocks", ""), config.get("block_size", "")
-        if size.isdigit():
+        if COUNT.fullmatch(size):
             total += int(size)
-        elif blocks.isdigit() and block.isdigit():
+        elif COUNT.fullmatch(blocks) and COUNT.fullmatch(block):
             total += int(blocks) * int(block)
         else:
             return None

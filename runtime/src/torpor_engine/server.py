@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT_BYTES = 8192
 HEAD_SECONDS = 10.0
+# An answer may be megabytes of metrics; who does not take it in this time takes up a connection for nothing.
+ANSWER_SECONDS = 30.0
 CONNECTION_LIMIT = 512
 # Probes and Prometheus must get through when gateways are many, so streams may not take every connection.
 STREAM_LIMIT = 384
@@ -94,6 +96,9 @@ class _Connection(asyncio.Protocol):
         if self._answered or self.transport.is_closing():
             return
         self._answered = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self.transport.abort)
         head = (
             f"HTTP/1.1 {status} {PHRASES[status]}\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(body)}\r\n{extra}Connection: close\r\n\r\n"
@@ -160,6 +165,11 @@ class StatsServer:
             self._wakeup.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await within(wait, self._wakeup.wait())
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     def line(self) -> bytes:
         """A fresh line about this moment."""

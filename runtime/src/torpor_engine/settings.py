@@ -75,6 +75,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if engine_type not in ENGINE_TYPES:
         read.faults.append(f"TORPOR_ENGINE_TYPE={engine_type!r} is not one of {', '.join(ENGINE_TYPES)}")
     names = tuple(name.strip() for name in read.text("TORPOR_MODEL_NAMES").split(",") if name.strip())
+    if not names and "TORPOR_MODEL_NAMES is not set" not in read.faults:
+        read.faults.append("TORPOR_MODEL_NAMES has no name")
     settings = Settings(
         namespace=read.text("TORPOR_FLEET_NAMESPACE"),
         name=read.text("TORPOR_FLEET_NAME"),

@@ -2,10 +2,12 @@
 
 import os
 import threading
+import time
 
 import pytest
 from torpor_engine.logs import LogReader, Tee
 from torpor_engine.outcomes import Outcome
+from torpor_engine.voice import Voice
 
 GATED = """OSError: You are trying to access a gated repo.
 Make sure to have access to it at the Hub.
@@ -31,6 +33,9 @@ pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
         ("ModuleNotFoundError: No module named 'vllm'\n", 1, Outcome.EngineNotFound),
         ("OSError: [Errno 30] Read-only file system: '/root/.cache'\n", 1, Outcome.CacheNotWritable),
         ("RuntimeError: Failed to infer device type\n", 1, Outcome.EngineCrashed),
+        ("OSError: x/y is not a valid model identifier listed on the Hub\n", 1, Outcome.ModelNotFound),
+        ("ValueError: No available memory for the cache blocks. Try\n", 1, Outcome.OutOfMemory),
+        ("OSError: [Errno 28] No space left on device\n", 1, Outcome.OutOfMemory),
         ("", -9, Outcome.OutOfMemory),
         ("", -11, Outcome.EngineCrashed),
     ],
@@ -72,14 +77,25 @@ def test_the_log_is_passed_on_unchanged() -> None:
     log = LogReader()
     tee = Tee(source, target, log)
     tee.start()
-    text = b"\x1b[31mred\x1b[0m \xff\r progress\r\nMemoryError: x\nno end"
+    text = b"\x1b[31mred\x1b[0m \xff\r progress\r\nno word of it\nMemoryError: x, without a newline"
     os.write(feeder, text)
     os.close(feeder)
     tee.join(10)
     os.close(target)
     with os.fdopen(collector, "rb") as out:
         assert out.read() == text
-    assert log.essence() == "MemoryError: x"
+    assert log.essence() == "MemoryError: x, without a newline"
+
+
+def test_no_line_takes_long_to_read() -> None:
+    """A pattern that looks back from every dot needs seconds for this one; nothing else runs meanwhile."""
+    log = LogReader()
+    begin = time.process_time()
+    log.feed(b"a." * 4096 + b"\n")
+    dotted = time.process_time() - begin
+    begin = time.process_time()
+    log.feed(b"a " * 4096 + b"\n")
+    assert dotted < 20 * (time.process_time() - begin)
 
 
 def test_a_collector_that_is_gone_does_not_stop_the_engine() -> None:
@@ -95,3 +111,20 @@ def test_a_collector_that_is_gone_does_not_stop_the_engine() -> None:
     os.close(feeder)
     tee.join(10)
     os.close(target)
+
+
+def test_a_stuck_collector_does_not_stop_the_launcher() -> None:
+    collector, target = os.pipe()
+    voice = Voice(target)
+    for number in range(3000):
+        voice.say(f"{number} " + "x" * 100)
+    assert not voice.finish(0.05)
+    with os.fdopen(collector, "rb") as out:
+        reading = threading.Thread(target=lambda: said.append(out.read()))
+        said: list[bytes] = []
+        reading.start()
+        assert voice.finish(30)
+        os.close(target)
+        reading.join(30)
+    lines = said[0].splitlines()
+    assert [line.split()[1] for line in lines] == [str(number).encode() for number in range(3000)]

@@ -95,8 +95,9 @@ def test_labels_may_hold_anything() -> None:
     assert read_metrics(body).running == 4
 
 
-def test_capacity_that_is_not_known_yet() -> None:
-    body = b'vllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1.0\n'
+@pytest.mark.parametrize("blocks", ["None", "", "\u00b2", "9" * 5000, "-1"])
+def test_capacity_that_is_not_known(blocks: str) -> None:
+    body = f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="{blocks}"}} 1.0\n'.encode()
     assert read_metrics(body).kv_capacity_tokens is None
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,22 @@ async def test_a_head_has_an_end(served: Served) -> None:
 async def test_a_silent_client_is_sent_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
     assert (await served.ask(b"GET /healthz HT")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_who_does_not_take_the_answer_is_sent_away(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+    served.board.measured(Sample(), b"# words\n" * 1_000_000, time.monotonic())
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(10):
+        while not served.server.connections:  # noqa: ASYNC110 - bounded, and nobody to set an event
+            await asyncio.sleep(0.01)
+        while served.server.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    writer.close()
 
 
 async def test_a_request_in_pieces(served: Served) -> None:
