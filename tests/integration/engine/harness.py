@@ -31,15 +31,15 @@ def poll(look: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) 
         value = look()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
 class Pod:
     """A launcher process with its own folders, ports and environment."""
 
-    def __init__(self, archive: Path, folder: Path, python: str = sys.executable) -> None:
-        self.archive, self.folder, self.python = archive, folder, python
+    def __init__(self, program: Path, folder: Path, python: str = sys.executable) -> None:
+        self.program, self.folder, self.python = program, folder, python
         self.engine_port, self.port = free_port(), free_port()
         self.termination_log = folder / "termination-log"
         self.diary = folder / "diary"
@@ -84,16 +84,23 @@ class Pod:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
         self.environ["PYTHONPATH"] = str(site)
 
-    def start(self, *args: str, **environ: str) -> "Pod":
+    def start(self, *args: str, output: int | None = None, **environ: str) -> "Pod":
+        """Start the launcher; its log goes to the file `log`, or to the descriptor `output`."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [self.python, str(self.archive), "run", "--", *args],
+                [self.python, str(self.program), "run", "--", *args],
                 env={**self.environ, **environ},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if output is None else output,
                 stderr=subprocess.STDOUT,
             )
         return self
+
+    def engine_pid(self) -> int:
+        """The launcher's oldest child."""
+        assert self.process is not None
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(task.read_text().split()[0])
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, status 0 while nobody listens."""

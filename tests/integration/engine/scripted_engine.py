@@ -4,8 +4,8 @@ paths, no model.
 SCRIPT_EXIT=CODE ends at once after printing SCRIPT_SAYS; SCRIPT_NEVER_HEALTHY=1 never answers 200;
 SCRIPT_REFUSES=/a,/b answers 404 there; SCRIPT_BROKEN=/a answers 500; SCRIPT_METRICS=FILE is what /metrics
 says, read again at each request; SCRIPT_DIARY=FILE gets one line for every event worth a test;
-SCRIPT_STUBBORN=1 ignores SIGTERM; SCRIPT_ORPHAN=1 leaves a worker behind; SCRIPT_SERVES=a,b replaces the
-served names; SCRIPT_LINGER=S ends that long after SIGTERM.
+SCRIPT_STUBBORN=1 ignores SIGTERM; SCRIPT_ORPHAN=1 leaves a worker behind; SCRIPT_ZOMBIE=1 makes an orphan
+that soon dies; SCRIPT_SERVES=a,b replaces the served names; SCRIPT_LINGER=S ends that long after SIGTERM.
 """
 
 import argparse
@@ -47,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
             self.say(503 if Path(os.environ.get("SCRIPT_SICK_FILE", "/nonexistent")).exists() else 200, b"")
         elif self.path == "/metrics":
             file = os.environ.get("SCRIPT_METRICS")
+            if file:
+                note("metrics")
             self.say(200, Path(file).read_bytes() if file else b"")
         elif self.path == "/v1/models":
             names = [n for n in os.environ.get("SCRIPT_SERVES", "").split(",") if n] or list(self.names)
@@ -93,21 +95,20 @@ def main() -> None:
     if os.environ.get("SCRIPT_ORPHAN"):
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         note(f"worker {worker.pid}")
+    if os.environ.get("SCRIPT_ZOMBIE"):
+        orphan = subprocess.run(["sh", "-c", "sleep 0.2 & echo $!"], capture_output=True, check=True)
+        note(f"orphan {int(orphan.stdout)}")
     if os.environ.get("SCRIPT_NEVER_HEALTHY"):
         time.sleep(600)
     server = ThreadingHTTPServer((args.host, args.port), Handler)
     server.daemon_threads = True
-    leaving = threading.Event()
-
-    def stop(number: int, _: object) -> None:
-        note(f"signal {number}")
-        if not os.environ.get("SCRIPT_STUBBORN"):
-            leaving.set()
-
-    signal.signal(signal.SIGTERM, stop)
+    # Waited for, not handled: a handler runs in the main thread, and the signal may wake another.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=server.serve_forever, daemon=True).start()
     note("serving")
-    leaving.wait()
+    note(f"signal {int(signal.sigwait({signal.SIGTERM}))}")
+    while os.environ.get("SCRIPT_STUBBORN"):
+        time.sleep(600)
     time.sleep(float(os.environ.get("SCRIPT_LINGER", "0")))
     note("left")
     sys.stdout.flush()
