@@ -20,6 +20,8 @@ from pathlib import Path
 
 from e2e.cluster import containerd, debian, host, paths, processes, render
 from e2e.cluster.build import build, build_key
+from e2e.cluster.locking import build_lock
+from e2e.cluster.mounts import unmount_below
 from e2e.cluster.paths import BUILDS, KUBECONFIG, RUN, STATE
 from e2e.cluster.progress import StepFailedError, failure, output_of, say, tail
 
@@ -101,6 +103,8 @@ def down(*, quiet: bool = False) -> None:
     host.kill_contained()
     processes.stop(["containerd"], PIDS)
     host.restore()
+    with build_lock("images"):
+        unmount_below(paths.CACHE / "buildah")  # of builds that were killed
     if not quiet:
         say(f"the cluster is down ({time.monotonic() - began:.0f} s); the cache stays in {paths.CACHE}")
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from e2e.cluster import leftovers, render
+from e2e.cluster.mounts import unmount_below
 from e2e.cluster.paths import BRIDGE, NAME, NODE_IP, POD_CIDR, RUN, STATE
 from e2e.cluster.progress import StepFailedError, output_of
 
@@ -81,7 +82,7 @@ def cgroups() -> list[Path]:
 def restore() -> None:
     """Take back what `prepare` and the pods did, whoever did it and however it ended."""
     kill_contained()
-    unmount_all()
+    unmount_below(STATE, RUN)
     for group in (*cgroups(), _CGROUPS / "unified" / NAME):
         _remove_groups(group)
     for line in output_of(["ip", "-o", "link", "show", "master", BRIDGE], check=False).splitlines():
@@ -140,17 +141,6 @@ def _shims() -> Iterator[int]:
                     and f"{RUN}/containerd.sock".encode() in words
                 ):
                     yield int(entry.name)
-
-
-def unmount_all() -> None:
-    """Unmount everything below the cluster's directories, the innermost first."""
-    for _ in range(3):
-        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        ours = [p for p in points if p.startswith((f"{STATE}/", f"{RUN}/"))]
-        if not ours:
-            return
-        for point in sorted(ours, key=len, reverse=True):
-            output_of(["umount", "-l", point.encode().decode("unicode_escape")], check=False)
 
 
 def _remove_groups(group: Path) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from e2e.cluster import debian
 from e2e.cluster.locking import build_lock
+from e2e.cluster.mounts import unmount_below
 from e2e.cluster.oci import Image, Layer, image, layer_from, write_archive
 from e2e.cluster.paths import IMAGES, LOGS
-from e2e.cluster.progress import output_of, run_logged, say
+from e2e.cluster.progress import run_logged, say
 
 NAME = "localhost/torpor-base:bookworm"
 _RECIPE = 1  # raise it when the same inputs should give something else
@@ -101,7 +102,5 @@ def trim(root: Path, patterns: Iterable[str]) -> None:
 
 def remove_tree(folder: Path) -> None:
     """Delete a directory in which a program that was killed may have left something mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[4].startswith(f"{folder}/"):
-            output_of(["umount", "-l", line.split()[4]], check=False)
+    unmount_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
