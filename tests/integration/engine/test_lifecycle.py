@@ -113,7 +113,7 @@ def test_sigterm_during_a_check_ends_the_check(pod: Pod) -> None:
     assert pod.stats()["state"] == "Starting"
     pod.terminate()
     assert pod.end() == 0
-    assert not alive(pid)
+    poll(lambda: not alive(pid), "the end of the question")
     assert pod.entries() == []
 
 
