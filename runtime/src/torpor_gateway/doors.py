@@ -36,6 +36,8 @@ class Visit:
 
     async def send(self, data: bytes) -> None:
         """Send bytes. Raises OSError or TimeoutError when the other side does not take them."""
+        if self.left:
+            raise ConnectionResetError  # uvloop's transport would raise a RuntimeError
         self._writer.write(data)
         async with asyncio.timeout(_WRITE_SECONDS):
             await self._writer.drain()

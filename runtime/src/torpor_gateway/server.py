@@ -23,6 +23,8 @@ from torpor_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
+SWEEP_SECONDS = 1.0  # how exactly deadlines of connections are kept
+
 
 class Server:
     """The gateway's data plane in one process."""
@@ -45,7 +47,7 @@ class Server:
         self._listener = await self.loop.create_server(
             lambda: ClientConnection(self), host, port, backlog=2048
         )
-        self._sweeper = self.loop.call_later(1.0, self._sweep)
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         return int(self._listener.sockets[0].getsockname()[1])
 
     def stop_accepting(self) -> None:
@@ -91,7 +93,7 @@ class Server:
         return sum(connection.exchange is not None for connection in self.connections)
 
     def _sweep(self) -> None:
-        self._sweeper = self.loop.call_later(1.0, self._sweep)
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self.loop.time()
         for connection in list(self.connections):
             connection.sweep(now)

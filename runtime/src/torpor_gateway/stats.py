@@ -53,6 +53,9 @@ class StatsStream:
                     self._silence()
             except (OSError, TimeoutError, BadResponse, ValueError) as error:
                 log.debug("%s %s: %s", self._fleet.spec.key, endpoint.name, error)
+            except Exception:
+                # Whatever it was: a pod that nobody listens to any more would never get a request again.
+                log.exception("%s %s: following it again", self._fleet.spec.key, endpoint.name)
             if endpoint.stream_up:
                 endpoint.stream_up = False
                 self._fleet.touch()
@@ -73,6 +76,8 @@ class StatsStream:
         async with asyncio.timeout(_CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(endpoint.host, endpoint.launcher_port)
         try:
+            if writer.is_closing():
+                raise ConnectionResetError  # uvloop's transport would raise a RuntimeError
             writer.write(_REQUEST % endpoint.name.encode())
             response = ResponseReader()
             rest = b""

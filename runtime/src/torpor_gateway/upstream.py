@@ -226,4 +226,7 @@ class Pool:
             connection.abort()
             raise
         else:
-            receiver.connected(connection)
+            if connection.transport is None or connection.transport.is_closing():
+                receiver.not_connected("the connection was closed as soon as it was made")
+            else:
+                receiver.connected(connection)

@@ -21,6 +21,13 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(autouse=True)
+def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What production does once a second happens here as soon as a test can tell the difference."""
+    monkeypatch.setattr("torpor_gateway.server.SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr("torpor_gateway.fleet.SUSPECT_SECONDS", 0.2)
+
+
 @pytest.fixture
 async def start() -> AsyncIterator[Callable[..., Gateway]]:
     """Start gateways with settings of one's own; all of them are closed in the end."""

@@ -134,6 +134,8 @@ class Gateway:
         self.demand = Demand(self.registry, "gw-0", settings.demand_token_file)
         self.registry.set_changed(self.demand.changed)
         self.port = 0
+        self.troubles: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, trouble: self.troubles.append(trouble))
         self._streams: list[StatsStream] = []
         self._clients: list[Client] = []
 
@@ -149,6 +151,7 @@ class Gateway:
         for fleet in self.registry.fleets.values():
             fleet.retire()
         await until(lambda: not self.server.connections)
+        assert self.troubles == [], "an exception got as far as the loop"
         assert self.server.buffered_bytes == 0, "bodies were forgotten"
         for fleet in self.registry.fleets.values():
             assert (fleet.in_flight, len(fleet.line), fleet.line.bytes) == (0, 0, 0), (

@@ -40,6 +40,8 @@ class Call:
         return self.head.decode().lower().split("\r\n")
 
     async def send(self, data: bytes) -> None:
+        if self.writer.is_closing():
+            return
         self.writer.write(data)
         with contextlib.suppress(ConnectionError):
             await self.writer.drain()

@@ -131,7 +131,7 @@ async def test_the_same_pod_restarted_is_another_one(gateway, awake):
     fleet, engine, launcher = await awake(reset)
     client = await gateway.waiting(fleet)
     engine.script = answer_ok
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(0.4)
     assert len(engine.calls) == 1, "the same incarnation was asked twice"
     launcher.ready(bootId="boot-2")
     assert (await client.answer()).status == 200

@@ -171,6 +171,30 @@ async def test_an_answer_that_two_parsers_might_read_differently_is_none(gateway
     assert "is not HTTP" in answer.error["message"]
 
 
+class LateLoop:
+    """The event loop, except that a new connection is lost before the one who asked for it hears of it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def __getattr__(self, name):
+        return getattr(self._loop, name)
+
+    async def create_connection(self, *arguments):
+        transport, protocol = await self._loop.create_connection(*arguments)
+        transport.abort()
+        await asyncio.sleep(0.01)
+        return transport, protocol
+
+
+async def test_a_connection_that_is_lost_as_soon_as_it_is_made_is_no_connection(gateway, engines):
+    fleet = gateway.static(await engines())
+    next(iter(fleet.endpoints.values())).pool._loop = LateLoop()
+    answer = await gateway.ask(chat())
+    assert (answer.status, answer.error["code"]) == (503, "EngineGone")
+    assert "closed as soon as it was made" in answer.error["message"]
+
+
 async def test_a_request_that_kills_engines_does_not_go_round_for_ever(gateway, awake):
     async def crash(call):
         call.reset()

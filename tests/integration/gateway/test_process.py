@@ -5,7 +5,10 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -57,10 +60,25 @@ class Site:
         )
 
 
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory) -> Iterator[int]:
+    """One simulated engine for all tests here; return its port."""
+    port, log = free_port(), tmp_path_factory.mktemp("engine") / "log"
+    command = [BIN / "torpor-sim", "--listen", f"127.0.0.1:{port}", "--model", "llm"]
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while "serving" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield port
+        finally:
+            process.kill()
+
+
 @pytest.fixture
-async def site(run, tmp_path) -> Site:
-    engine = free_port()
-    await (await run("torpor-sim", "--listen", f"127.0.0.1:{engine}", "--model", "llm")).says("serving")
+async def site(run, tmp_path, engine) -> Site:
     file, port, admin = tmp_path / "fleets.yaml", free_port(), free_port()
     site = Site(None, file, port, admin, engine)  # type: ignore[arg-type]
     site.write(awake=True)
@@ -75,7 +93,7 @@ async def site(run, tmp_path) -> Site:
         "--comment-seconds",
         "0.2",
         "--drain-delay-seconds",
-        "2",
+        "1",
     )
     await site.gateway.says("listening on")
     return site
@@ -122,7 +140,7 @@ async def test_the_openai_client_is_held_and_woken(site):
 
         held = asyncio.gather(stream(), unary())
         await site.until_metric(HELD, 2)
-        await asyncio.sleep(0.5)  # some comments go by
+        await asyncio.sleep(0.3)  # some comments go by
         await site.reload(awake=True)
         assert all(await held)
 
@@ -213,13 +231,13 @@ async def test_sigterm_holds_and_streams_on_and_ends_when_nothing_is_left(site, 
     assert await site.gateway.end() == 0
 
 
-async def test_the_grace_limit_answers_what_is_left(site, run, connect):
-    port = free_port()
-    site.write(awake=False)
+async def test_the_grace_limit_answers_what_is_left(run, connect, tmp_path):
+    file, port = tmp_path / "fleets.yaml", free_port()
+    file.write_text("fleets: [{name: llm}]")
     gateway = await run(
         "torpor-gateway",
         "--static",
-        str(site.file),
+        str(file),
         "--listen",
         f"127.0.0.1:{port}",
         "--grace-seconds",

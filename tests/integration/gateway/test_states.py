@@ -345,7 +345,7 @@ async def test_those_who_wait_get_the_new_limits_whoever_joins_meanwhile(gateway
     ready, starting = await launchers(), await launchers()
     ready.ready(maxNumSeqs=1, running=1)
     engine = await engines(forever)
-    fleet = gateway.managed(max_queue_seconds=0.8, queue_depth_target=0)
+    fleet = gateway.managed(max_queue_seconds=0.4, queue_depth_target=0)
     gateway.pods(fleet, (engine, ready))
     await until(lambda: fleet.ready)
     await gateway.waiting(fleet)
@@ -353,7 +353,7 @@ async def test_those_who_wait_get_the_new_limits_whoever_joins_meanwhile(gateway
     await until(lambda: fleet.situation().starting == 1)
     second = await gateway.client()
     await second.send(request(chat()))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.8)
     assert len(fleet.line) == 2
 
 

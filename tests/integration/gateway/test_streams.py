@@ -83,7 +83,7 @@ async def test_the_first_held_request_is_told_at_once(gateway, listen):
     await until(lambda: operator.of("heartbeat"))
     loop = asyncio.get_running_loop()
     delays = []
-    for _ in range(5):
+    for _ in range(3):
         client = await gateway.client()
         sent = loop.time()
         await client.send(request(chat()))
@@ -91,8 +91,8 @@ async def test_the_first_held_request_is_told_at_once(gateway, listen):
         delays.append(loop.time() - sent)
         client.leave()
         await until(lambda: operator.last["held"]["count"] == 0, seconds=3)
-    assert sorted(delays)[2] < 0.5, delays  # a tick of one second would be seen
-    assert operator.last["arrivals"] == 5
+    assert sorted(delays)[1] < 0.5, delays  # a tick of one second would be seen
+    assert operator.last["arrivals"] == 3
     assert operator.last["uid"] == "uid-1"
 
 
