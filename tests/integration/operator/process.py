@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,17 +10,11 @@ import time
 import httpx
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class OperatorProcess:
     """One `torpor-operator`, watching one namespace and leading by a Lease in it."""
 
     def __init__(self, kubeconfig, namespace, name, *, log, gateway, token_file):
-        self.port, self.log = free_port(), log
+        self.log = log
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TORPOR_")} | {
             "TORPOR_KUBECONFIG": str(kubeconfig),
             "TORPOR_NAMESPACE": namespace,
@@ -29,7 +22,7 @@ class OperatorProcess:
             "TORPOR_POD_NAME": name,
             "TORPOR_LAUNCHER_IMAGE": "launcher:1",
             "TORPOR_ENGINE_IMAGE": "engine:1",
-            "TORPOR_ADMIN_LISTEN": f"127.0.0.1:{self.port}",
+            "TORPOR_ADMIN_LISTEN": "127.0.0.1:0",
             "TORPOR_DEMAND_ADDRESSES": gateway,
             "TORPOR_DEMAND_TOKEN_FILE": str(token_file),
             "TORPOR_LOG_LEVEL": "debug",
@@ -40,7 +33,11 @@ class OperatorProcess:
             )
 
     def get(self, path):
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
+        """Ask the admin port, which the process chose and told."""
+        told = re.search(r"probes and metrics on port (\d+)", self.log.read_text())
+        if told is None:
+            raise httpx.ConnectError("the operator does not listen yet")
+        return httpx.get(f"http://127.0.0.1:{told[1]}{path}", timeout=5, trust_env=False)
 
     def wait(self, path, probe, what, seconds=90):
         """Poll a page of the admin port until `probe(answer)` holds."""
