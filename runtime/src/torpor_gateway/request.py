@@ -277,17 +277,15 @@ class RequestReader:
     def _feed_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):  # some clients send an empty line after a body
             data = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr]
+        if data and data != b"\r" and not 65 <= data[0] <= 90:
+            raise _bad("not an HTTP/1.1 request")
         limit = self._settings.max_header_bytes
         end = data.find(b"\r\n\r\n", 0, limit)
         if end < 0:
             if len(data) >= limit:
                 raise Refusal(431, "header_too_large", f"the request's head is larger than {limit} bytes")
-            if data and data != b"\r" and not 65 <= data[0] <= 90:
-                raise _bad("not an HTTP/1.1 request")
             self.ahead = data
             return
-        if not 65 <= data[0] <= 90:
-            raise _bad("not an HTTP/1.1 request")
         self.head = head = parse_head(data[: end + 4], self._settings.max_headers)
         self.ahead = data[end + 4 :]
         if head.chunked:

@@ -66,6 +66,7 @@ MESSAGES = [
     POST + b"X: " + b"x" * 2000 + b"\r\n\r\n",
     POST + b"X: y\r\n" * 20 + b"\r\n",
     b"\x16\x03\x01\x02\x00",
+    b"\x16" + b"\x03" * 2000,
     b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
 ]
 
