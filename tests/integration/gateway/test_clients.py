@@ -397,5 +397,4 @@ async def test_sockets_do_not_wait_for_more_to_send(gateway, engines):
     await until(lambda: engine.calls)
     connection = next(iter(gateway.server.connections))
     for transport in (connection.transport, connection.exchange.connection.transport):
-        sock = transport.get_extra_info("socket")
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
