@@ -18,6 +18,7 @@ import os
 import ssl
 import subprocess
 import tempfile
+import time
 import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
+IDLE_SECONDS = 10.0  # a POST cannot be repeated, so it must not meet a connection that the server has closed
 OURS = ("torpor-local", "kind-torpor")
 GROUPS = {
     "deployments": "/apis/apps/v1",
@@ -63,7 +65,7 @@ class Cluster:
     kubeconfig: Path
     context: str
     kubectl_path: str = "kubectl"
-    _idle: list[http.client.HTTPSConnection] = field(default_factory=list, repr=False)
+    _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if self.context not in OURS:
@@ -86,7 +88,7 @@ class Cluster:
     def close(self) -> None:
         """Close what is kept open; to be called when no request is under way."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[1].close()
 
     # --- kubectl ----------------------------------------------------------------------------------
 
@@ -118,20 +120,28 @@ class Cluster:
             self.server.hostname, self.server.port, context=self._tls, timeout=30
         )
 
+    def _connection(self) -> http.client.HTTPSConnection:
+        """The connection used last, or a new one where the server may have closed that one meanwhile."""
+        try:
+            used_at, connection = self._idle.pop()
+        except IndexError:
+            return self.connection()
+        if time.monotonic() - used_at < IDLE_SECONDS:
+            return connection
+        connection.close()
+        return self._connection()
+
     def request(self, method: str, path: str, body: object = None, content: str = "application/json") -> Any:
         """One request on an idle connection, again on another if the server closed it; raises ApiError."""
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content, "Accept": "application/json"}
         for attempt in (1, 2):
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self.connection()
+            connection = self._connection()
             try:
                 connection.request(method, path, data, headers)
                 answer = connection.getresponse()
                 raw = answer.read()
-                self._idle.append(connection)
+                self._idle.append((time.monotonic(), connection))
                 break
             except (http.client.HTTPException, OSError):
                 connection.close()

@@ -58,6 +58,11 @@ def prepare(
             raise subprocess.CalledProcessError(building.returncode, building.args)
         _run("image", *images, "--load", say=say)
         builds = {name: input_hash(name) for name in images if name in DOCKERFILES}
+    return attach(kubeconfig, context, builds)
+
+
+def attach(kubeconfig: str | None, context: str | None, builds: dict[str, str]) -> Machine:
+    """The named cluster, or the local one, as another process of this session has prepared it."""
     cluster = Cluster(Path(kubeconfig or paths.KUBECONFIG), context or paths.NAME, _program("kubectl"))
     return Machine(cluster, _program("helm"), builds)
 

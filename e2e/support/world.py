@@ -6,13 +6,14 @@ They are deleted without waiting: a drain takes seconds in which the next scenar
 
 Some scenarios spend most of their time waiting (a model loads, a deadline passes). A module that defines
 `head_start(world)` has it run in a thread as soon as the session begins; its tests fetch the result with
-`early`, and the waiting costs nothing. Such stories run one after the other, in the order of the
-scenarios: two models that load at once take longer than one after the other. A story must not disturb
-others: own namespace, no GPU, no hand on Torpor's own pods.
+`early`, and the waiting costs nothing. In one process such stories run one after the other, in the order of
+the scenarios; where the session has several workers, each has the story of its own tests. A story must not
+disturb others: own namespace, no GPU, no hand on Torpor's own pods.
 """
 
 import contextlib
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ class World:
     def open_namespace(self, purpose: str) -> str:
         """Create a namespace that no earlier run can have left behind half deleted; returns its name."""
         with self._lock:
-            stamp = f"{int(time.time()) % 1_000_000:06d}-{next(self._numbers)}"
+            stamp = f"{int(time.time()) % 1_000_000:06d}-{os.getpid()}-{next(self._numbers)}"
         name = f"{PREFIX}{purpose.replace('_', '-')[:24]}-{stamp}"
         labels = {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}
         self.cluster.create("namespaces", {"metadata": {"name": name, "labels": labels}})

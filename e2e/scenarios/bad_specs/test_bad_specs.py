@@ -101,6 +101,22 @@ def test_what_only_torpor_can_judge_is_told_and_the_last_good_children_serve(wor
     good.wait("Ready", "True", "Serving")
 
 
+def test_what_no_schema_can_say_makes_the_spec_invalid_and_the_fleet_goes_on(world, make):
+    fleet = make("halved", scaling={"minReplicas": 1, "maxReplicas": 1})
+    fleet.wait_replicas(1)
+    template = fleet.deployment()["spec"]["template"]
+    # To the schema it is a quantity like any other; that a device cannot be halved is left to Torpor to say.
+    fleet.patch(engine={"resources": {"limits": {"nvidia.com/gpu": "500m"}}})
+    refused = fleet.wait("SpecValid", "False")
+    for word in ("spec.engine.resources.limits", "nvidia.com/gpu", "500m"):
+        assert word in refused["message"], refused
+    assert fleet.deployment()["spec"]["template"] == template
+    assert chat_now(world.gateway, fleet.model).kind == "answered"
+    fleet.patch(engine={"resources": {"limits": {"nvidia.com/gpu": 1}}})
+    fleet.wait("SpecValid", "True")
+    fleet.wait("Ready", "True", "Serving")
+
+
 def test_a_model_name_belongs_to_the_oldest_claimant(world, ns, make):
     name = f"shared-{ns}"
     oldest = make("oldest", model={"name": name}, scaling={"idleSeconds": 30})

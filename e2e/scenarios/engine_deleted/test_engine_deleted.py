@@ -28,6 +28,7 @@ def test_a_killed_engine_ends_its_streams_with_an_error_and_loses_no_other_reque
         until("requests run on both pods", lambda: load.running >= 6)
         kill_container(world.cluster, fleet.ready_pods()[0], "engine")
         until("a stream has ended badly", lambda: load.tally.lost)
+        until("the others go on", lambda: load.tally.counts["answered"] >= 8)
         fleet.wait_replicas(2)
         tally = load.end()
     # What was already flowing cannot be saved, but its end is told; what had not begun goes to the other pod.
