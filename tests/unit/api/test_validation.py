@@ -124,6 +124,6 @@ def test_junk_anywhere_is_reported_and_never_raised(path: tuple[str, ...], junk:
 def test_a_problem_with_a_key_names_the_key() -> None:
     resources = {"limits": {"memory": "1Gi", "gpu": 1}}
     message = validation.check(fleet({"engine": {"resources": resources}})).message()
-    assert message.startswith('spec.engine.resources.limits: ("memory", "gpu") has a resource')
+    assert message.startswith('spec.engine.resources.limits: {"memory": "1Gi", "gpu": 1} has a resource')
     assert validation.shown({}) == "(an empty object)"
     assert len(validation.shown({f"key{number}": 1 for number in range(10_000)})) < 200

@@ -76,13 +76,17 @@ def check(raw: Mapping[str, Any]) -> Checked:
 
 
 def shown(value: Any) -> str:
-    """Write a value for a message: quoted, an object as its keys, no control characters, long ones cut."""
+    """Write a value for a message: quoted, an object as its entries, no control characters, long ones cut."""
     if isinstance(value, list):
         return f"(a list of {len(value)})"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, Mapping):  # most of its rules are about keys
-        text = f"({', '.join(shown(key) for key in islice(value, _MAX_SHOWN)) or 'an empty object'})"
+    if isinstance(value, Mapping):
+        some = islice(value.items(), _MAX_SHOWN)
+        text = ", ".join(
+            f"{shown(key)}: {'{…}' if isinstance(item, Mapping) else shown(item)}" for key, item in some
+        )
+        text = f"{{{text}}}" if text else "(an empty object)"
     else:
         text = f'"{ascii(value)[1:-1]}"' if isinstance(value, str) else str(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"
