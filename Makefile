@@ -51,14 +51,14 @@ check: setup  ## format, lint, types, import contract, unit and property tests, 
 
 # The stages of `make test`, each a target of its own. The cluster is started only for e2e and taken down again by
 # whoever started it, so that a run leaves nothing behind and a developer's own cluster is left alone (KEEP=1 keeps it).
-test: check integration charts e2e  ## everything a fresh machine can run, with one scenario on real vLLM
+test: check integration e2e  ## everything a fresh machine can run, with one scenario on real vLLM
 	@echo "==> all stages of make test passed"
 
-integration: setup  ## against a real etcd and kube-apiserver, and real sockets
+integration: setup  ## against a real etcd and kube-apiserver, real sockets, and the chart as Helm renders it
 	@echo "==> control plane for the integration tests" && $(PYTHON) -m e2e.cluster build
-	@echo "==> integration tests" && $(BIN)/pytest -q -n 4 --dist loadfile tests/integration
+	@echo "==> integration tests" && $(BIN)/pytest -q -n 4 --dist loadfile tests/integration tests/charts
 
-charts: setup  ## the rendered chart against the Kubernetes schemas
+charts: setup  ## of these, the rendered chart alone
 	@$(PYTHON) -m e2e.cluster build
 	@echo "==> chart tests" && $(BIN)/pytest -q -n 2 --dist loadfile tests/charts
 

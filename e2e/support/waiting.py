@@ -17,7 +17,7 @@ class ExpiredError(AssertionError):
     """The state did not come in time; the message names it and the last thing that was seen."""
 
 
-def until(what: str, check: Callable[[], T | None], *, seconds: float = 30, every: float = 0.1) -> T:
+def until(what: str, check: Callable[[], T | None], *, seconds: float = 30, every: float = 0.2) -> T:
     """Return `check()`'s first true value; raise `ExpiredError` after `seconds`. `every` is the pause between
     looks, in seconds.
     """
