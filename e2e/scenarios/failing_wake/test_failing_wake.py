@@ -1,5 +1,5 @@
-"""A wake that cannot succeed: the object names the reason within 30 s of the moment at which Kubernetes knows that
-the pod fails, and the held request gets it by its deadline.
+"""A wake that cannot succeed: the object names the reason within 30 s of the moment at which Kubernetes knows
+of the failure, and the held request gets it by its deadline.
 
 Until then the time is the node's: five containers that start beside a loading model take what they take.
 """
