@@ -5,11 +5,13 @@ from e2e.support.processes import kill_container
 from e2e.support.waiting import until
 
 PAIR = {"minReplicas": 2, "maxReplicas": 2}
+# Answers of 6 to 12 seconds, longer than the pause before SIGTERM: only the drain can save them.
+SLOW = ["--startup-seconds=1", "--step-ms=60,0,0,0"]
 STEADY = ["--startup-seconds=1", "--step-ms=10,0,0,0"]
 
 
 def test_a_deleted_pod_finishes_what_it_runs(world, ns, make):
-    fleet = make("pair", args=STEADY, scaling=PAIR)
+    fleet = make("pair", args=SLOW, scaling=PAIR)
     fleet.wait_replicas(2)
     with Load(world.gateway, fleet.model, clients=8, max_tokens=200, pause=0.05) as load:
         until("requests run on both pods", lambda: load.running >= 6)

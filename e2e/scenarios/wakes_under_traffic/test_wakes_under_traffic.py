@@ -56,7 +56,8 @@ def test_wakes_and_sleeps_lose_nothing(world, ns, make, rounds, record_property)
 def test_scale_downs_under_running_streams_break_none(world, ns, make, rounds, record_property):
     fleet = make(
         "stepper",
-        args=["--startup-seconds=0.5", "--step-ms=10,0,0,0"],
+        # Answers of 6 to 12 seconds, longer than the pause before SIGTERM: only the drain can save them.
+        args=["--startup-seconds=0.5", "--step-ms=60,0,0,0"],
         scaling={"minReplicas": 1, "maxReplicas": 2, "replicas": 2},
     )
     fleet.wait_replicas(2)
