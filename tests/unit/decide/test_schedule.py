@@ -85,8 +85,10 @@ def test_a_whole_day_is_written_with_24_and_days_in_a_row_are_one():
 
 def test_of_several_windows_the_highest_floor_and_the_lowest_ceiling_count():
     plan = schedule(
-        window("08:00", "20:00", 1, 6), window("12:00", "14:00", 3, None, name="lunch"), window("13:00", "15:00", None, 4, name="cap")
-    )  # fmt: skip
+        window("08:00", "20:00", 1, 6),
+        window("12:00", "14:00", 3, None, name="lunch"),
+        window("13:00", "15:00", None, 4, name="cap"),
+    )
     assert limits_at(plan, "2026-11-20T11:00") == (1, 6)
     assert limits_at(plan, "2026-11-20T12:30") == (3, 6)
     assert limits_at(plan, "2026-11-20T13:30") == (3, 4)
@@ -125,8 +127,11 @@ def test_an_exception_cuts_what_runs_into_it_and_cancels_what_starts_on_it():
 
 def test_two_exceptions_of_one_date_join_like_windows():
     plan = schedule(
-        exceptions=[exception("2026-12-24", floor=1), exception("2026-12-24", floor=2, ceiling=3, name="sale")]
-    )  # fmt: skip
+        exceptions=[
+            exception("2026-12-24", floor=1),
+            exception("2026-12-24", floor=2, ceiling=3, name="sale"),
+        ]
+    )
     assert limits_at(plan, "2026-12-24T12:00") == (2, 3)
 
 
@@ -285,9 +290,12 @@ def cases(draw):
         draw(st.sampled_from(ZONES)),
         "zone",
         tuple(draw(st.lists(windows(), max_size=3))),
-        tuple(DatedException(f"x{n}", frozenset([day]), Limits(draw(NUMBERS), draw(NUMBERS))) for n, day in enumerate(dated)),
+        tuple(
+            DatedException(f"x{n}", frozenset([day]), Limits(draw(NUMBERS), draw(NUMBERS)))
+            for n, day in enumerate(dated)
+        ),
         Limits(draw(NUMBERS), draw(NUMBERS)),
-    )  # fmt: skip
+    )
     jumps = [date(2026, 3, 29), date(2026, 10, 25), date(2026, 3, 8), date(2026, 11, 1), date(2026, 4, 5)]
     day = draw(st.sampled_from([*jumps, *dated, draw(DATES)]))
     moment = instant(day, 0, plan.zone, last=False) + timedelta(minutes=draw(st.integers(-2880, 2880)))

@@ -95,6 +95,12 @@ class State:
         """Whether no replica is allowed."""
         return self.limits.ceiling == 0
 
+    @property
+    def told(self) -> str:
+        """What speaks, and what is being warmed for, in words."""
+        told = " and ".join(self.names) or "no window"
+        return f"{told}, ready by the start of {', '.join(self.warming)}" if self.warming else told
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -115,11 +121,8 @@ class Standing:
 
     @property
     def names(self) -> str:
-        """What speaks, and what is being warmed for, in words."""
-        told = " and ".join(self.state.names) or "schedule"
-        return (
-            f"{told} (ready by the start of {', '.join(self.state.warming)})" if self.state.warming else told
-        )
+        """What speaks, in words."""
+        return self.state.told
 
 
 @dataclass(frozen=True, slots=True)
