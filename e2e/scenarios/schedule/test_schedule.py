@@ -1,4 +1,4 @@
-"""Office hours within minutes: the clock by which the operator reads schedules is shifted, all else is real."""
+"""Office hours within minutes: the clock by which the operator reads schedules is shifted, all else real."""
 
 from datetime import UTC, datetime
 

@@ -113,6 +113,7 @@ def test_a_shifted_clock_shifts_schedules_and_tells_true_times():
     shifted = Hours(timedelta(hours=10)).at(service(raw()), DAY, 60.0)
     assert shifted.state.closed
     assert shifted.opens == datetime(2026, 11, 23, 7, 0, tzinfo=UTC) - timedelta(hours=10)
+    assert shifted.until == shifted.opens - timedelta(seconds=60)
     assert shifted.opens_text == "Mon 2026-11-23 08:00 Europe/Berlin"
 
 

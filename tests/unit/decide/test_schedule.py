@@ -257,11 +257,23 @@ def test_the_opening_is_the_next_time_the_ceiling_rises():
     assert standing(schedule(), local("2026-11-20T21:00")).opens is None
 
 
-def test_the_opening_after_a_long_holiday_is_found():
-    days = [str(date(2026, 12, 1) + timedelta(days=n)) for n in range(60)]
-    plan = schedule(window("08:00", "20:00", days=[6]), exceptions=[exception(*days, ceiling=0)])
+@pytest.mark.parametrize("length", range(50, 64))
+def test_the_opening_after_a_long_holiday_is_found(length):
+    days = [date(2026, 12, 1) + timedelta(days=n) for n in range(length)]
+    plan = schedule(window("08:00", "20:00", days=[6]), exceptions=[exception(*map(str, days), ceiling=0)])
     found = standing(plan, local("2026-11-30T21:00"))
-    assert found.opens == local("2027-01-31T08:00")
+    sunday = next(day for n in range(1, 8) if (day := days[-1] + timedelta(days=n)).weekday() == 6)
+    assert found.opens == local(f"{sunday}T08:00")
+
+
+def test_a_pre_warm_that_adds_nothing_is_no_transition():
+    plan = schedule(
+        window("00:00", "24:00", 2, early=True), window("08:00", "20:00", 1, early=True, name="low")
+    )
+    found = standing(plan, local("2026-11-20T07:58"), LEAD)
+    assert found.state.warming == ()
+    assert found.until == local("2026-11-20T08:00")
+    assert standing(schedule(window("00:00", "24:00", early=True)), found.until, LEAD).until is None
 
 
 # --- laws ---------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ else `outside`. Of several that speak the highest floor and the lowest ceiling c
 to the fleet's own bounds.
 
 - A window belongs to the day on which it starts; one whose end is not after its start ends on the next day.
-- An exception covers its local date from 00:00 to 24:00. A window that runs into it is cut there; one that
-  would start on it does not happen, its part after midnight included.
+- An exception covers its local date from 00:00 to 24:00. A window that runs into it ends there, because the
+  exception speaks; one that would start on it does not happen, its part after midnight included.
 - `ready_by_start`: the replicas of a window begin `lead` before it, so that they answer when it starts. This
   pre-warm belongs to its window: it goes where the window goes, and lifts a lower ceiling that is in force
   before the start (a closed night, an exception of the day before) to the number that the window will have.
@@ -227,8 +227,6 @@ class _Days:
                 overnight = window.end <= window.start
                 begin = instant(day, window.start, zone, last=False)
                 end = instant(day + overnight * _ONE_DAY, window.end, zone, last=True)
-                if day + _ONE_DAY in exempt:
-                    end = min(end, instant(day + _ONE_DAY, 0, zone, last=False))
                 if begin < end:
                     yield _Span(window.name, window.limits, begin, end, warms=window.ready_by_start)
 
