@@ -10,6 +10,7 @@ from torpor.control import news
 from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, findings
 from torpor.control.hours import LONGEST_LEAD, UNMEASURED_LEAD, Hours, lead_of
+from torpor.control.memo import Memo
 from torpor.control.observe import observe, policy
 from torpor.control.rollout import Rollout
 from torpor.control.status import status_of, worth_writing
@@ -85,6 +86,19 @@ def test_a_pre_warm_that_began_is_not_taken_back_by_the_start_that_it_measured()
     assert asked.at(followed, begun, None).state.warming == ("office",)
     assert asked.at(followed, begun + timedelta(minutes=1), 30.0).state.warming == ("office",)
     assert not Hours().at(followed, begun, 30.0).state.warming
+
+
+def test_a_new_leader_takes_no_pre_warm_back_either():
+    begun = datetime(2026, 11, 20, 6, 51, tzinfo=UTC)
+    status = judge(seen_at(begun, raw()))[1]
+    assert status["schedule"]["active"]["readyByTime"] == "2026-11-20T07:00:00Z"
+    memo, followed = Memo.of(raw() | {"status": status}), service(raw())
+    later = begun + timedelta(minutes=2)
+    assert memo.hours.at(followed, later, 30.0).state.warming == ("office",)
+    assert memo.hours.at(followed, later + timedelta(minutes=1), 30.0).state.warming == ("office",)
+    past = Memo.of(raw() | {"status": status}).hours.at(followed, begun + timedelta(hours=20), 30.0)
+    assert past.state.closed
+    assert past.until == datetime(2026, 11, 23, 6, 59, 30, tzinfo=UTC)
 
 
 def test_a_longer_cold_start_brings_the_pre_warm_forward():

@@ -128,6 +128,8 @@ class ScheduleActive(ApiModel):
     """The fewest replicas that they ask for."""
     max_replicas: Count | None = None
     """The most replicas that they allow."""
+    ready_by_time: Time | None = None
+    """While replicas start early: until when. Absent: none do."""
 
 
 class ScheduleNext(ApiModel):

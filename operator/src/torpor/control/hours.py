@@ -4,7 +4,7 @@
 comes from, the zone's data, the fleet's measured cold starts and the answer of the look before. An answer is
 kept while its time lasts. A clock that went backwards, a new spec or another cold start ask again, except for
 the latter while a pre-warm runs: the start that it makes is measured, and a lead that shrinks by it would
-send the replicas home minutes before they are due.
+send the replicas home minutes before they are due. A new leader learns from the status that one runs.
 
 `offset` shifts the clock that schedules are read by, and nothing else: a test sees a night within minutes.
 Times in an answer are those of the true clock; only the texts, in local time, show the shifted one.
@@ -31,10 +31,12 @@ Answer: TypeAlias = Standing | Unknown | None
 
 
 class Hours:
-    """One fleet's schedule. `offset`: how far its clock is ahead of the true one."""
+    """One fleet's schedule. `offset`: how far its clock is ahead of the true one. `warming`: until when an
+    earlier leader let replicas start early, if it did.
+    """
 
-    def __init__(self, offset: timedelta = timedelta(0)) -> None:
-        self._offset = offset
+    def __init__(self, offset: timedelta = timedelta(0), warming: datetime | None = None) -> None:
+        self._offset, self._warming = offset, warming
         self._service: InferenceService | None = None
         self._schedule: Schedule | Unknown | None = None
         self._answer: Standing | None = None
@@ -54,6 +56,9 @@ class Hours:
             return self._schedule if isinstance(self._schedule, Unknown) else None
         lead = lead_of(service, p95)
         if self._answer is None or not self._lasts(self._answer, now, lead):
+            if self._warming is not None:
+                begun = min(self._warming - now, timedelta(seconds=LONGEST_LEAD))
+                lead, self._warming = max(lead, begun), None
             found = standing(self._schedule, now + self._offset, lead)
             self._answer = replace(
                 found,

@@ -12,6 +12,7 @@ from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts, from_status
 from torpor.control.hours import Hours
 from torpor.control.plan import Place
+from torpor.control.pods import parse_time
 from torpor.control.spec import Followed
 from torpor.decide import Memory
 
@@ -32,5 +33,7 @@ class Memo:
     @classmethod
     def of(cls, fleet: Object, offset: timedelta = timedelta(0)) -> "Memo":
         """Begin with what the object itself says. `offset`: of the clock that schedules are read by."""
-        cold = from_status(fleet.get("status") or {})
-        return cls(uid=str(fleet["metadata"]["uid"]), cold=cold, hours=Hours(offset))
+        status = fleet.get("status") or {}
+        active = (status.get("schedule") or {}).get("active") or {}
+        hours = Hours(offset, parse_time(active.get("readyByTime")))
+        return cls(uid=str(fleet["metadata"]["uid"]), cold=from_status(status), hours=hours)

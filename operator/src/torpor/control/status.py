@@ -142,7 +142,10 @@ def _schedule(hours: Standing | Unknown | None) -> ScheduleStatus | None:
     limits = hours.state.limits
     return ScheduleStatus(
         active=ScheduleActive(
-            name=conditions.shortened(hours.names), min_replicas=limits.floor, max_replicas=limits.ceiling
+            name=conditions.shortened(hours.names),
+            min_replicas=limits.floor,
+            max_replicas=limits.ceiling,
+            ready_by_time=timestamp(hours.until) if hours.state.warming and hours.until else None,
         ),
         next=following,
         opens_time=None if hours.opens is None else timestamp(hours.opens),
