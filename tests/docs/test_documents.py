@@ -45,6 +45,15 @@ def test_every_exit_code_is_listed_with_its_reason() -> None:
         assert f"| `{reason}` | {code} |" in page
 
 
+def test_every_code_of_a_refusal_is_listed() -> None:
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    gateway = ROOT / "runtime/src/torpor_gateway"
+    source = "".join(path.read_text() for path in sorted(gateway.glob("*.py")))
+    codes = set(re.findall(r'(?:Refusal|_refuse)\(\s*\d{3},\s*"(\w+)"', source))
+    assert len(codes) > 15  # the pattern still finds them
+    assert {code for code in codes if f"`{code}`" not in page} == {"unauthorized"}  # of the demand stream
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     missing = [

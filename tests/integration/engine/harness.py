@@ -1,7 +1,6 @@
 """Runs the packed launcher as a pod would and looks at it from outside, over its HTTP port and its exit."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -168,13 +167,14 @@ class Pod:
                 self.process.wait(30)
         for entry in self.entries():
             if entry.startswith("worker "):
-                with_pid = int(entry.split()[1])
-                assert not Path(f"/proc/{with_pid}").exists(), "a worker outlived its launcher"
+                worker = int(entry.split()[1])
+                poll(lambda worker=worker: not alive(worker), "the end of a worker whose launcher is gone")
 
 
 def alive(pid: int) -> bool:
+    """Whether a process runs. One that was killed and waits for its parent to notice does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return False
-    return True
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
