@@ -40,7 +40,14 @@ ORDER = (
     "bad_specs",
     "two_fleets",
 )
-DISRUPTIVE = ("asleep_from_birth", "eviction", "gateway_rolled", "operator_killed", "install_and_uninstall")
+DISRUPTIVE = (
+    "asleep_from_birth",
+    "eviction",
+    "gateway_rolled",
+    "operator_killed",
+    "schedule",
+    "install_and_uninstall",
+)
 ONE_STORY = ("first_token", "failing_wake")  # folders in which several tests judge one early story
 FAILED = pytest.StashKey[bool]()
 PREPARED = pytest.StashKey[machine.Machine]()

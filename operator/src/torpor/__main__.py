@@ -13,12 +13,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import uvloop
 
 from torpor import handlers, logs, metrics
 from torpor.admin import Admin
+from torpor.api import zones
 from torpor.api.names import FleetKey
 from torpor.build import BuildSettings
 from torpor.cluster.client import ApiError, Kube
@@ -74,7 +76,9 @@ class Operator:
             recorder=Recorder(kube, "torpor-operator", settings.pod_name),
             build=_build_settings(settings),
         )
-        self.controller = Controller(WorkQueue[FleetKey](), Reconciler(parts), kube, self.store)
+        offset = timedelta(seconds=settings.clock_offset_seconds)
+        reconciler = Reconciler(parts, schedule_offset=offset)
+        self.controller = Controller(WorkQueue[FleetKey](), reconciler, kube, self.store)
         self.stop = asyncio.Event()
         self.ready = False
         self._beat = time.monotonic()
@@ -85,6 +89,10 @@ class Operator:
         admin = Admin(self.health, self.readiness)
         port = await admin.start(self.settings.admin_host, self.settings.admin_port)
         log.info("probes and metrics on port %d", port)
+        if not zones.available():
+            log.error("no time-zone data: schedules cannot be read; install the tzdata package in this image")
+        if self.settings.clock_offset_seconds:
+            log.warning("schedules are read %d s ahead of the clock", self.settings.clock_offset_seconds)
         tasks = [asyncio.create_task(self._heartbeat(), name="heartbeat")]
         stopping = asyncio.create_task(self.stop.wait(), name="signal")
         try:
@@ -187,8 +195,11 @@ class Operator:
         }
 
     def readiness(self) -> dict[str, object]:
-        """Whether the world was listed, for /readyz."""
-        return {"ok": self.ready, "leading": self.election.leading}
+        """Whether the world was listed and schedules can be read, for /readyz."""
+        known = (
+            zones.available()
+        )  # without them schedules cannot be read, and that is not their writers' fault
+        return {"ok": self.ready and known, "leading": self.election.leading, "timeZoneData": known}
 
 
 def _build_settings(settings: Settings) -> BuildSettings:

@@ -6,6 +6,7 @@ held and what it must be: a process that guesses is worse than one that does not
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from torpor.api import constants
 from torpor.api.routes import BareNames
+
+LONGEST_OFFSET_SECONDS = 10 * 366 * 86_400
 
 
 class SettingsError(ValueError):
@@ -27,6 +30,8 @@ class Settings:
     demand_token_file: None sends no token. demand_addresses: gateway processes given by hand (`host:port`),
     for a gateway outside the cluster; empty means that the EndpointSlices of `gateway_demand_service` name
     them. kubeconfig: None means the service account, or the usual file outside a cluster.
+    clock_offset_seconds: how far the clock that schedules are read by is ahead of the true one; for tests
+    alone.
     """
 
     namespace: str
@@ -50,6 +55,7 @@ class Settings:
     log_format: str
     log_level: str
     kubeconfig: str | None
+    clock_offset_seconds: int = 0
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -89,6 +95,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         log_format=env.choice("LOG_FORMAT", "plain", ("plain", "json")),
         log_level=env.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         kubeconfig=env.text("KUBECONFIG", "") or None,
+        clock_offset_seconds=env.whole("CLOCK_OFFSET_SECONDS", 0, LONGEST_OFFSET_SECONDS),
     )
 
 
@@ -114,6 +121,15 @@ class _Environment:
             if value.lower() == choice.lower():
                 return choice
         raise SettingsError(f'TORPOR_{name} is "{value}": it must be one of {", ".join(allowed)}; correct it')
+
+    def whole(self, name: str, default: int, most: int) -> int:
+        """Return a whole number from -most to most."""
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"[-+]?[0-9]{1,12}", value) or abs(int(value)) > most:
+            raise SettingsError(
+                f'TORPOR_{name} is "{value}": it must be a whole number from -{most} to {most}; correct it'
+            )
+        return int(value)
 
     def address(self, name: str, default: str) -> tuple[str, int]:
         value = self.text(name, default)

@@ -204,7 +204,7 @@ class Fleet:
         self._answering = sum(
             not pod.terminating and pod.answers(now, self._fresh_seconds) for pod in self.endpoints.values()
         )
-        if self._answering or self.spec.externally_at_zero:
+        if self._answering or self.spec.stays_asleep(time.time()):
             self.cold_since = None
         self.touch()
         if not len(self.line):
@@ -239,8 +239,8 @@ class Fleet:
     # --- limits ---
 
     def _note_cold(self) -> None:
-        """A request finds no pod: from now on a wake is under way, unless the number is somebody else's."""
-        if self.asleep and self.cold_since is None and not self.spec.externally_at_zero:
+        """A request finds no pod: from now on a wake is under way, unless no request wakes the fleet."""
+        if self.asleep and self.cold_since is None and not self.spec.stays_asleep(time.time()):
             self.cold_since = self.loop.time()
 
     def _new_regime(self) -> None:
@@ -266,7 +266,7 @@ class Fleet:
         self._start_tick()
         self._new_regime()
         now = self.loop.time()
-        hopeless = self.asleep and self.spec.externally_at_zero
+        hopeless = self.asleep and self.spec.stays_asleep(time.time())
         for exchange in self.line:
             if hopeless or now >= exchange.deadline:
                 self.leave(exchange)

@@ -39,12 +39,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """The fields of `status` that concern the gateway. Seconds; `next_attempt` is Unix time."""
+    """The fields of `status` that concern the gateway. Seconds; `next_attempt` and `opens` are Unix times."""
 
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     desired_replicas: int | None = None
     cold_start_seconds: float | None = None
     next_attempt: float | None = None
+    opens: float | None = None
 
     def failure(self) -> Condition | None:
         """Return why the fleet cannot wake, if the operator says that it cannot."""
@@ -54,6 +55,16 @@ class FleetStatus:
             and ready.status == "False"
             and ready.reason in (constants.WAKE_FAILED, constants.SPEC_INVALID)
         ):
+            return ready
+        return None
+
+    def closed(self, unix_time: float) -> Condition | None:
+        """Return the condition that says that the schedule keeps the fleet closed and requests are refused.
+
+        Past the opening it is old news, for instance because no operator is there to tell.
+        """
+        ready = self.conditions.get(constants.READY)
+        if ready and ready.reason == constants.CLOSED and (self.opens is None or unix_time < self.opens):
             return ready
         return None
 
@@ -74,6 +85,10 @@ class FleetSpec:
     def externally_at_zero(self) -> bool:
         """Whether someone else than Torpor has set the fleet to no replicas."""
         return self.external_replicas == 0
+
+    def stays_asleep(self, unix_time: float) -> bool:
+        """Whether no request wakes the fleet."""
+        return self.externally_at_zero or self.status.closed(unix_time) is not None
 
 
 def _number(value: Any, default: float, low: float = 0) -> float:
@@ -152,6 +167,7 @@ def from_object(item: Mapping[str, Any]) -> FleetSpec:
             desired_replicas=desired if isinstance(desired, int) else None,
             cold_start_seconds=_decimal(cold.get("p95Seconds")) or _decimal(cold.get("lastSeconds")),
             next_attempt=_unix(cold.get("nextAttemptTime")),
+            opens=_unix(_mapping(status.get("schedule")).get("opensTime")),
         ),
         external_replicas=replicas if isinstance(replicas, int) else None,
     )

@@ -20,6 +20,10 @@ from torpor_gateway.policy import Condition, FleetSpec, Policy
 UNMEASURED_COLD_START_SECONDS = 60.0
 JITTER = 0.25  # of the wait, added: a thousand refused clients must not come back in the same second
 
+# Who is refused in closed hours comes back at the opening and not hours after it.
+OPENING_JITTER_SECONDS = 60.0
+UNKNOWN_OPENING_SECONDS = 3600.0  # for Retry-After where the schedule has no opening
+
 
 class Regime(Enum):
     """Why a request cannot be sent now."""
@@ -121,6 +125,12 @@ def _cannot_wake(spec: FleetSpec, unix_time: float, jitter: float) -> Refusal | 
         return _refuse(
             503, constants.SCALED_TO_ZERO_EXTERNALLY, message, UNMEASURED_COLD_START_SECONDS, jitter
         )
+    closed = spec.status.closed(unix_time)
+    if closed:
+        opens = spec.status.opens
+        wait = UNKNOWN_OPENING_SECONDS if opens is None else max(1.0, opens - unix_time)
+        late = min(wait * JITTER, OPENING_JITTER_SECONDS) * jitter
+        return Refusal(503, closed.reason, f"{spec.key} is {closed.message}", retry_after=wait + late)
     failure = spec.status.failure()
     if failure:
         next_attempt = spec.status.next_attempt

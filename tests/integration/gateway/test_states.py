@@ -173,6 +173,20 @@ async def test_who_is_held_when_somebody_else_says_zero_is_told_at_once(gateway)
     assert fleet.cold_since is not None
 
 
+async def test_who_is_held_when_the_schedule_closes_is_told_the_opening(gateway):
+    fleet = gateway.managed()
+    client = await gateway.waiting(fleet)
+    closed = {"Ready": Condition("True", "Closed", "closed by the schedule until Mon 08:00")}
+    gateway.managed(status=FleetStatus(closed, opens=time.time() + 7200))
+    answer = await client.answer()
+    assert (answer.status, answer.error["code"]) == (503, "Closed")
+    assert "until Mon 08:00" in answer.error["message"]
+    assert 7190 <= int(answer.headers["retry-after"]) <= 7261
+    assert answer.headers["x-should-retry"] == "false"
+    assert fleet.cold_since is None
+    assert fleet.arrivals == 1
+
+
 async def test_all_busy_waits_then_429(gateway, engines):
     release = asyncio.Event()
 

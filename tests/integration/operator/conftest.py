@@ -106,7 +106,7 @@ def start(kube, namespace, gateway, tmp_path):
     """Start operator processes; each is ended with the test."""
     running = []
 
-    def begin(name="operator-a"):
+    def begin(name="operator-a", **more):
         operator = OperatorProcess(
             kube.kubeconfig,
             namespace,
@@ -114,6 +114,7 @@ def start(kube, namespace, gateway, tmp_path):
             log=tmp_path / f"{name}.log",
             gateway=gateway.address,
             token_file=tmp_path / "token",
+            **more,
         )
         running.append(operator)
         return operator
@@ -124,11 +125,21 @@ def start(kube, namespace, gateway, tmp_path):
 
 
 @pytest.fixture
-def cluster(kube, namespace, gateway, start):
+def led(kube, namespace, gateway, start):
+    """Make a cluster whose operator has the given environment: `led(TORPOR_…="…")`."""
     # No controller makes it here, and pods are refused without it.
     account = {"metadata": {"name": "default"}}
     kube.http.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", json=account)
-    operator = start()
-    operator.wait_leading()
-    operator.wait_streaming()
-    return Cluster(kube, namespace, operator, gateway, start)
+
+    def lead(name="operator-a", **more):
+        operator = start(name, **more)
+        operator.wait_leading()
+        operator.wait_streaming()
+        return Cluster(kube, namespace, operator, gateway, start)
+
+    return lead
+
+
+@pytest.fixture
+def cluster(led):
+    return led()

@@ -11,9 +11,9 @@ import httpx
 
 
 class OperatorProcess:
-    """One `torpor-operator`, watching one namespace and leading by a Lease in it."""
+    """One `torpor-operator`, watching one namespace and leading by a Lease in it. `more`: its environment."""
 
-    def __init__(self, kubeconfig, namespace, name, *, log, gateway, token_file):
+    def __init__(self, kubeconfig, namespace, name, *, log, gateway, token_file, **more):
         self.log = log
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TORPOR_")} | {
             "TORPOR_KUBECONFIG": str(kubeconfig),
@@ -26,6 +26,7 @@ class OperatorProcess:
             "TORPOR_DEMAND_ADDRESSES": gateway,
             "TORPOR_DEMAND_TOKEN_FILE": str(token_file),
             "TORPOR_LOG_LEVEL": "debug",
+            **more,
         }
         with log.open("w") as output:
             self.process = subprocess.Popen(

@@ -85,6 +85,25 @@ FULL: Object = {
         "maxReplicas": 8,
         "signals": {"queueDepth": {"target": 4}, "kvCacheUtilization": {"targetPercent": 80}},
         "idleSeconds": 600,
+        "schedule": {
+            "timeZone": "Europe/Berlin",
+            "windows": [
+                {
+                    "name": "office",
+                    "days": ["Mon", "Tue", "Wed", "Thu", "Fri"],
+                    "start": "08:00",
+                    "end": "20:00",
+                    "minReplicas": 1,
+                    "maxReplicas": 6,
+                    "readyBy": "Start",
+                },
+                {"name": "batch", "days": ["Sat"], "start": "22:00", "end": "06:00", "maxReplicas": 2},
+            ],
+            "outside": {"maxReplicas": 0},
+            "exceptions": [{"name": "holidays", "dates": ["2026-12-25", "2028-02-29"], "maxReplicas": 0}],
+            "whenClosed": "Wake",
+            "whenClosedMaxReplicas": 1,
+        },
     },
     "traffic": {
         "coldStart": {
@@ -129,6 +148,23 @@ def _model(**model: Any) -> Object:
 def _volume(**volume: Any) -> Object:
     return _pod(volumes=[{"name": "data", "mountPath": "/data", "emptyDir": {}} | volume])
 
+
+def _schedule(**schedule: Any) -> Object:
+    return fleet({"scaling": {"schedule": {"timeZone": "UTC", "outside": {"maxReplicas": 0}} | schedule}})
+
+
+def _window(**window: Any) -> Object:
+    base = {"name": "day", "days": ["Mon"], "start": "08:00", "end": "20:00", "minReplicas": 1}
+    return _schedule(windows=[{key: value for key, value in (base | window).items() if value is not None}])
+
+
+def _dates(*dates: str) -> Object:
+    return _schedule(exceptions=[{"name": "off", "dates": list(dates), "maxReplicas": 0}])
+
+
+SCHEDULE = "spec.scaling.schedule"
+WINDOW = f"{SCHEDULE}.windows[0]"
+DATE = f"{SCHEDULE}.exceptions[0].dates[0]"
 
 NODE_TERM = (
     "spec.engine.podTemplate.affinity.nodeAffinity"
@@ -426,6 +462,49 @@ BAD = (
         "spec.engine.podTemplate.tolerations[0]",
         "key",
     ),
+    Bad("unknown-zone", _schedule(timeZone="Europe/Berlim"), f"{SCHEDULE}.timeZone", "IANA", server=False),
+    Bad("zone-is-a-folder", _schedule(timeZone="Europe"), f"{SCHEDULE}.timeZone", "IANA", server=False),
+    Bad("zone-is-no-place", _schedule(timeZone="Factory"), f"{SCHEDULE}.timeZone", "IANA", server=False),
+    Bad("zone-climbs", _schedule(timeZone="../../etc/passwd"), f"{SCHEDULE}.timeZone", "IANA"),
+    Bad("zone-is-a-path", _schedule(timeZone="/etc/localtime"), f"{SCHEDULE}.timeZone", "IANA"),
+    Bad("zone-is-dots", _schedule(timeZone=".."), f"{SCHEDULE}.timeZone", "IANA"),
+    Bad("zone-is-empty", _schedule(timeZone=""), f"{SCHEDULE}.timeZone", "1"),
+    Bad("zone-with-nul", _schedule(timeZone="UTC\0"), f"{SCHEDULE}.timeZone", "IANA"),
+    Bad("zone-is-code", _schedule(timeZone="__init__.py"), f"{SCHEDULE}.timeZone", "IANA"),
+    Bad("zone-is-long", _schedule(timeZone="A" * 5000), f"{SCHEDULE}.timeZone", "64"),
+    Bad("schedule-of-nothing", fleet({"scaling": {"schedule": {"timeZone": "UTC"}}}), SCHEDULE, "windows"),
+    Bad("schedule-no-zone", fleet({"scaling": {"schedule": {}}}), f"{SCHEDULE}.timeZone", "equired"),
+    Bad("hour-25", _window(start="25:00"), f"{WINDOW}.start", "00:00 to 23:59"),
+    Bad("start-at-24", _window(start="24:00"), f"{WINDOW}.start", "00:00 to 23:59"),
+    Bad("end-after-24", _window(end="24:01"), f"{WINDOW}.end", "00:00 to 24:00"),
+    Bad("minute-60", _window(end="19:60"), f"{WINDOW}.end", "00:00 to 24:00"),
+    Bad("short-time", _window(start="8:00"), f"{WINDOW}.start", "5"),
+    Bad("time-as-number", _window(end=1200), f"{WINDOW}.end", "text"),
+    Bad("no-length", _window(end="08:00"), f"{WINDOW}.end", "24:00 for a whole day"),
+    Bad("no-days", _window(days=[]), f"{WINDOW}.days", "1"),
+    Bad("odd-day", _window(days=["Monday"]), f"{WINDOW}.days[0]", "Mon"),
+    Bad("day-twice", _window(days=["Mon", "Mon"]), f"{WINDOW}.days", "twice"),
+    Bad("window-of-nothing", _window(minReplicas=None), WINDOW, "minReplicas or maxReplicas"),
+    Bad("window-upside-down", _window(maxReplicas=0), f"{WINDOW}.minReplicas", "maxReplicas"),
+    Bad("ready-with-none", _window(minReplicas=0, readyBy="Start"), f"{WINDOW}.readyBy", "minReplicas"),
+    Bad("ready-by-end", _window(readyBy="End"), f"{WINDOW}.readyBy", "Start"),
+    Bad(
+        "windows-alike",
+        _schedule(
+            windows=[{"name": "a", "days": ["Mon"], "start": "01:00", "end": "02:00", "minReplicas": 1}] * 2
+        ),
+        f"{SCHEDULE}.windows[1]",
+        "unique",
+    ),
+    Bad("no-such-date", _dates("2026-02-30"), DATE, "date that exists"),
+    Bad("no-leap-day", _dates("2027-02-29"), DATE, "date that exists"),
+    Bad("date-and-time", _dates("2026-12-25T00:00:00Z"), DATE, "10"),
+    Bad("old-date", _dates("1999-12-31"), DATE, "2000", server=False),
+    Bad("date-twice", _dates("2026-12-25", "2026-12-25"), DATE.removesuffix("[0]"), "twice"),
+    Bad("no-dates", _dates(), DATE.removesuffix("[0]"), "1"),
+    Bad("outside-of-nothing", _schedule(outside={}), f"{SCHEDULE}.outside", "minReplicas or maxReplicas"),
+    Bad("closed-to-none", _schedule(whenClosedMaxReplicas=0), f"{SCHEDULE}.whenClosedMaxReplicas", "1"),
+    Bad("closed-somehow", _schedule(whenClosed="Hold"), f"{SCHEDULE}.whenClosed", "Reject"),
     Bad("long-name", fleet(name="n" * 253), "metadata.name", "45"),
     Bad("46-characters", fleet(name="n" * 46), "metadata.name", "45"),
     Bad("digit-first", fleet(name="1abc"), "metadata.name", "letter first"),

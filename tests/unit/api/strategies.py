@@ -110,12 +110,41 @@ ENGINES = _some(
     startupSeconds=st.integers(10, 86_400),
     podTemplate=POD_TEMPLATES,
 )
+TIMES = st.sampled_from(["00:00", "02:30", "08:00", "12:15", "20:00", "23:59"])
+WINDOWS = (
+    st.tuples(TIMES, TIMES | st.just("24:00"))
+    .filter(lambda it: it[0] != it[1])
+    .flatmap(
+        lambda it: _with(
+            {
+                "name": NAME,
+                "days": st.lists(st.sampled_from(["Mon", "Thu", "Sun"]), min_size=1, max_size=3, unique=True),
+                "start": st.just(it[0]),
+                "end": st.just(it[1]),
+                "minReplicas": st.integers(1, 5),
+            },
+            maxReplicas=st.integers(5, 9),
+            readyBy=st.just("Start"),
+        )
+    )
+)
+SCHEDULES = _with(
+    {
+        "timeZone": st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "Etc/GMT+5"]),
+        "windows": st.lists(WINDOWS, min_size=1, max_size=3, unique_by=lambda it: it["name"]),
+    },
+    outside=_with({"maxReplicas": st.integers(0, 3)}),
+    exceptions=st.sampled_from([[], [{"name": "off", "dates": ["2026-12-25"], "maxReplicas": 0}]]),
+    whenClosed=st.sampled_from(["Wake", "Reject"]),
+    whenClosedMaxReplicas=st.integers(1, 3),
+)
 SCALINGS = st.integers(1, 1000).flatmap(
     lambda most: _with(
         {"maxReplicas": st.just(most)},
         minReplicas=st.integers(0, most),
         replicas=st.integers(0, 1000),
         idleSeconds=st.integers(1, 604_800),
+        schedule=SCHEDULES,
     )
 )
 SPECS = _with(

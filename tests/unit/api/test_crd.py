@@ -112,6 +112,7 @@ def test_fields_whose_absence_has_meaning_have_no_default() -> None:
     scaling = root()["properties"]["spec"]["properties"]["scaling"]["properties"]
     assert "default" not in scaling["replicas"]
     assert "default" not in scaling["idleSeconds"]
+    assert "default" not in scaling["schedule"]
 
 
 def test_rules_guard_every_optional_field_they_read() -> None:

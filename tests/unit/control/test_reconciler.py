@@ -1,6 +1,7 @@
 """Looks in a row at one fleet, with a server that answers as told."""
 
 import copy
+from datetime import UTC, datetime
 
 import pytest
 from torpor import metrics
@@ -12,10 +13,10 @@ from torpor.cluster.client import ApiError
 from torpor.cluster.resources import DEPLOYMENTS, FLEETS, PODS, SERVICES, resource_of
 from torpor.control.executor import Executor
 from torpor.control.naming import Naming
-from torpor.control.reconciler import Parts, Reconciler, RefusedError
+from torpor.control.reconciler import CLOCK_DOUBT_SECONDS, Parts, Reconciler, RefusedError
 from torpor.control.store import Store
 
-from tests.unit.control.worlds import BUILD, KEY, UID, demand, fleet, report, service
+from tests.unit.control.worlds import BUILD, KEY, NOW, UID, demand, fleet, report, service
 
 
 class Server:
@@ -102,7 +103,8 @@ class Desk:
             BUILD,
         )
         self.now = 0.0
-        self.reconciler = Reconciler(parts, clock=lambda: self.now)
+        self.wall = NOW
+        self.reconciler = Reconciler(parts, clock=lambda: self.now, wall=lambda: self.wall)
 
     def respec(self, **spec):
         """The owner changes the spec."""
@@ -281,3 +283,24 @@ async def test_a_name_that_is_taken_is_looked_at_again():
     desk.server.get = occupied
     assert await desk.look() == pytest.approx(desk.now + 10.0)
     assert "Service" not in desk.server.applied
+
+
+async def test_a_schedule_opens_closes_and_is_looked_at_in_time():
+    window = {"name": "office", "days": ["Mon"], "start": "08:00", "end": "20:00", "minReplicas": 1}
+    schedule = {"timeZone": "UTC", "windows": [window], "outside": {"maxReplicas": 0}}
+    desk = Desk(scaling={"schedule": schedule})
+    desk.wall = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    assert await desk.look() == desk.now + CLOCK_DOUBT_SECONDS
+    desk.wall = datetime(2026, 11, 23, 7, 59, 50, tzinfo=UTC)
+    again = await desk.look()
+    assert desk.replicas == 0
+    assert again == desk.now + 10  # the opening
+    desk.wall = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+    await desk.look()
+    assert desk.replicas == 1
+    desk.wall = datetime(2026, 11, 23, 20, 0, tzinfo=UTC)
+    await desk.look()
+    assert desk.replicas == 0
+    await desk.look()
+    assert desk.told.reasons.count("ScheduleChanged") == 2
+    assert [reason for reason in desk.told.reasons if "Schedule" in reason].count("ScheduleCeiling") == 1

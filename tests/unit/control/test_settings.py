@@ -20,6 +20,11 @@ def test_an_empty_variable_is_an_absent_one():
     assert settings.admin_port == 9090
 
 
+def test_the_clock_of_schedules_is_the_true_one_unless_a_test_shifts_it():
+    assert from_environment(LEAST).clock_offset_seconds == 0
+    assert from_environment(LEAST | {"TORPOR_CLOCK_OFFSET_SECONDS": "-3600"}).clock_offset_seconds == -3600
+
+
 def test_lists_are_comma_separated():
     settings = from_environment(LEAST | {"TORPOR_WATCH_NAMESPACES": "a, b,a,", "TORPOR_BARE_NAMES": "a"})
     assert settings.watch_namespaces == ("a", "b")
@@ -40,6 +45,8 @@ def test_an_empty_list_of_those_that_may_is_nobody_and_an_absent_one_the_default
     [
         ("TORPOR_ADMIN_LISTEN", "9090", "HOST:PORT"),
         ("TORPOR_ADMIN_LISTEN", "0.0.0.0:70000", "HOST:PORT"),
+        ("TORPOR_CLOCK_OFFSET_SECONDS", "1h", "whole number"),
+        ("TORPOR_CLOCK_OFFSET_SECONDS", "999999999999", "whole number"),
         ("TORPOR_LOG_FORMAT", "xml", "plain, json"),
         ("TORPOR_IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never"),
     ],

@@ -1,7 +1,8 @@
 """Arbitrary observations, policies and memories, the unlikely ones included."""
 
 from hypothesis import strategies as st
-from torpor.decide import Demand, Engine, Memory, Observation, Policy, Unknown
+from torpor.decide import Demand, Engine, Memory, Observation, Policy, Standing, Unknown
+from torpor.decide.schedule import Limits, State
 
 NOW = 10_000.0
 BOOLEANS = st.booleans()
@@ -56,8 +57,20 @@ def observations(counts=counts, shares=shares, complete=BOOLEANS, replicas=REPLI
     )
 
 
+limits = st.builds(Limits, st.one_of(NOBODY, st.integers(0, 6)), st.one_of(NOBODY, st.integers(0, 6)))
+standings = st.builds(
+    Standing,
+    state=st.builds(State, st.just(("office",)), limits),
+    until=NOBODY,
+    after=NOBODY,
+    opens=NOBODY,
+    refuse_when_closed=st.booleans(),
+    closed_ceiling=st.integers(1, 3),
+)
+
+
 @st.composite
-def policies(draw, external=NOBODY):
+def policies(draw, external=NOBODY, schedule=NOBODY):
     low = draw(st.integers(0, 5))
     return Policy(
         min_replicas=low,
@@ -69,6 +82,8 @@ def policies(draw, external=NOBODY):
         credit_seconds=float(draw(st.integers(30, 1800))),
         external=draw(external),
         max_num_seqs=draw(st.one_of(st.none(), st.integers(1, 256))),
+        schedule=draw(schedule),
+        schedule_ends_in=draw(st.one_of(st.none(), st.floats(0.1, 1e6))),
     )
 
 
@@ -86,4 +101,6 @@ def memories(draw):
         idle_since=draw(st.one_of(st.none(), st.just(since))),
         arrivals=draw(st.one_of(st.none(), st.integers(0, 3))),
         short_since=draw(st.one_of(st.none(), st.just(since))),
+        closed=draw(st.booleans()),
+        closed_demand=draw(st.one_of(st.none(), st.just(since), st.just(recent))),
     )

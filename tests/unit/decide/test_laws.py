@@ -15,6 +15,7 @@ from tests.unit.decide.strategies import (
     memories,
     observations,
     policies,
+    standings,
 )
 
 
@@ -100,7 +101,11 @@ def test_more_that_waits_in_an_engine_never_means_fewer(observation, policy, mem
     )
 
 
-@given(observations(), policies(external=st.one_of(st.none(), st.integers(0, 9))), memories())
+@given(
+    observations(),
+    policies(external=st.one_of(st.none(), st.integers(0, 9)), schedule=st.one_of(st.none(), standings)),
+    memories(),
+)
 def test_the_trace_replays_to_the_number(observation, policy, memory):
     decision, _ = decide(observation, policy, memory, NOW)
     assert decision.replay() == decision.replicas
@@ -119,7 +124,23 @@ def test_deciding_is_pure(observation, policy, memory):
     assert repr((observation, policy, memory)) == repr(before)
 
 
-@given(observations(), policies(), memories())
+@given(observations(), policies(schedule=standings), memories())
+def test_the_hours_bound_the_number_whatever_is_seen(observation, policy, memory):
+    decision, _ = decide(observation, policy, memory, NOW)
+    limits, closed = policy.schedule.state.limits, policy.schedule.state.closed
+    served = policy.schedule.closed_ceiling if closed and not policy.schedule.refuse_when_closed else 0
+    most = policy.max_replicas if limits.ceiling is None else max(limits.ceiling, served)
+    assert decision.replicas <= most
+    ceiling = min(policy.max_replicas, policy.max_replicas if limits.ceiling is None else limits.ceiling)
+    assert decision.replicas >= min(max(policy.min_replicas, limits.floor or 0), ceiling)
+
+
+@given(observations(), policies(schedule=st.just(Unknown("no data"))), memories())
+def test_an_unknown_schedule_never_lowers(observation, policy, memory):
+    assert number(observation, policy, memory) >= floor_of(observation, policy)
+
+
+@given(observations(), policies(schedule=standings), memories())
 def test_the_next_look_lies_ahead(observation, policy, memory):
     decision, _ = decide(observation, policy, memory, NOW)
     assert decision.look_at is None or decision.look_at > NOW

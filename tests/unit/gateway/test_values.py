@@ -92,6 +92,19 @@ def test_an_object_becomes_a_spec():
     assert (spec.policy.unary_hold_seconds, spec.policy.startup_seconds) == (300, 100)
     assert (spec.status.cold_start_seconds, spec.status.next_attempt) == (41.5, 60.0)
     assert spec.status.failure() == Condition("False", "WakeFailed", "m")
+    assert spec.status.closed(0.0) is None
+
+
+def test_closed_hours_are_read_from_the_status_and_end_at_the_opening():
+    ready = {"type": "Ready", "status": "True", "reason": "Closed", "message": "closed"}
+    status = {"schedule": {"opensTime": "1970-01-01T00:01:00Z"}, "conditions": [ready]}
+    spec = from_object({"metadata": {"namespace": "ns", "name": "llm"}, "status": status})
+    assert spec.status.closed(59.9) == Condition("True", "Closed", "closed")
+    assert spec.stays_asleep(59.9)
+    assert spec.status.closed(60.0) is None  # whoever should say so may be away
+    assert not spec.stays_asleep(60.0)
+    status["schedule"] = "mangled"
+    assert from_object({"metadata": {}, "status": status}).status.closed(1e12) is not None
 
 
 @pytest.mark.parametrize(

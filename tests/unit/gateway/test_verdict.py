@@ -28,6 +28,9 @@ def ask(
 COLD = Situation(ready=0, starting=0, waiting=0, waiting_bytes=0, cold_for=0.0)
 BUSY = Situation(ready=2, starting=0, waiting=0, waiting_bytes=0)
 GROWING = Situation(ready=2, starting=1, waiting=0, waiting_bytes=0)
+CLOSED = {
+    "Ready": Condition("True", "Closed", "closed by the schedule until Mon 08:00; requests are refused")
+}
 FAILED = {"Ready": Condition("False", "WakeFailed", "ImagePullFailed: gone")}
 
 
@@ -52,6 +55,8 @@ def test_who_waits_and_how_long(situation, stream, response, expected):
     [
         (fleet(Policy(response="Reject"), FleetStatus(cold_start_seconds=45)), COLD, 503, "Waking", 45),
         (fleet(replicas=0), COLD, 503, "ScaledToZeroExternally", 60),
+        (fleet(status=FleetStatus(CLOSED, opens=NOW + 40_000)), COLD, 503, "Closed", 40_000),
+        (fleet(status=FleetStatus(CLOSED)), COLD, 503, "Closed", 3600),
         (fleet(status=FleetStatus(FAILED, next_attempt=NOW + 20)), COLD, 503, "WakeFailed", 20),
         (fleet(status=FleetStatus(FAILED)), COLD, 503, "WakeFailed", 60),
         (
@@ -74,7 +79,18 @@ def test_who_is_refused_and_when_to_come_back(spec, situation, status, code, wai
     assert (verdict.status, verdict.code, verdict.retry_after) == (status, code, wait)
     jittered = ask(spec, situation, jitter=1.0)
     assert isinstance(jittered, Refusal)
-    assert jittered.retry_after == wait * 1.25
+    most = 60 if code == "Closed" else wait  # nobody comes back hours after an opening
+    assert jittered.retry_after == wait + min(wait * 0.25, most)
+
+
+def test_in_closed_hours_the_opening_is_named_and_met():
+    spec = fleet(status=FleetStatus(CLOSED, opens=NOW + 40_000))
+    latest = ask(spec, COLD, jitter=1.0)
+    assert latest.message == "ns/llm is closed by the schedule until Mon 08:00; requests are refused"
+    assert latest.retry_after == 40_060
+    assert ask(fleet(status=FleetStatus(CLOSED, opens=NOW + 8)), COLD, jitter=1.0).retry_after == 10
+    assert isinstance(ask(fleet(status=FleetStatus(CLOSED, opens=NOW)), COLD), Wait)
+    assert isinstance(ask(spec, BUSY), Wait)  # what still answers may
 
 
 def test_a_unary_request_never_waits_longer_than_a_stream():

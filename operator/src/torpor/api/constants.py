@@ -83,6 +83,7 @@ SIGNALS_AVAILABLE: Final = "SignalsAvailable"
 SPEC_VALID: Final = "SpecValid"
 ROUTE_ACCEPTED: Final = "RouteAccepted"
 EXTERNALLY_SCALED: Final = "ExternallyScaled"
+SCHEDULE_APPLIED: Final = "ScheduleApplied"
 CONDITION_TYPES: Final = (
     READY,
     AWAKE,
@@ -92,12 +93,14 @@ CONDITION_TYPES: Final = (
     SPEC_VALID,
     ROUTE_ACCEPTED,
     EXTERNALLY_SCALED,
+    SCHEDULE_APPLIED,
 )
 
 # --- reasons of Ready -----------------------------------------------------------------------------
 SERVING: Final = "Serving"
 ASLEEP: Final = "Asleep"
 WAKING: Final = "Waking"
+CLOSED: Final = "Closed"  # by the schedule; requests are refused until the opening. Of ScheduleApplied too
 SPEC_INVALID: Final = "SpecInvalid"
 WAKE_FAILED: Final = "WakeFailed"
 ROUTE_CONFLICT: Final = "RouteConflict"
@@ -129,6 +132,13 @@ ACCEPTED: Final = "Accepted"
 QUALIFIED_NAME_ONLY: Final = "QualifiedNameOnly"  # the installation gives this namespace no bare names
 DECIDED_BY_TORPOR: Final = "DecidedByTorpor"
 REPLICAS_SET: Final = "ReplicasSet"  # scaling.replicas has a writer that is not Torpor
+
+# --- reasons of ScheduleApplied -------------------------------------------------------------------
+NO_SCHEDULE: Final = "NoSchedule"
+OPEN: Final = "Open"
+FLOOR_ABOVE_CEILING: Final = "FloorAboveCeiling"
+TIME_ZONE_DATA_MISSING: Final = "TimeZoneDataMissing"  # the installation's fault, not the spec's
+SCHEDULE_CHANGED: Final = "ScheduleChanged"  # of events: another window holds
 
 # --- reasons why a pod does not become ready ------------------------------------------------------
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"

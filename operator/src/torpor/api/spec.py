@@ -3,7 +3,7 @@
 The docstring under a field is its description in the CRD, so `kubectl explain isvc.spec` reads these files.
 Units are in the names, numbers are integers, everything has a bound: the API server refuses rules whose
 cost it cannot bound. A field is here only if something reads it. Fields without a default (`replicas`,
-`idleSeconds`) mean something by being absent.
+`idleSeconds`, `schedule`) mean something by being absent.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -13,6 +13,7 @@ from pydantic import Field
 from torpor.api.base import ApiModel, Rule
 from torpor.api.engine import Engine
 from torpor.api.model import Model
+from torpor.api.schedule import Schedule
 
 __all__ = [
     "ColdStart",
@@ -23,6 +24,7 @@ __all__ = [
     "QueueDepth",
     "Rollout",
     "Scaling",
+    "Schedule",
     "Signals",
     "Traffic",
 ]
@@ -74,6 +76,8 @@ class Scaling(ApiModel):
     For how long no request may have been waiting or running before the fleet goes to zero, where
     minReplicas is 0. Absent: 600.
     """
+    schedule: Schedule | None = None
+    """Hours and dates with other bounds. Absent: minReplicas and maxReplicas hold at any time."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

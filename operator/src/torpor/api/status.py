@@ -28,8 +28,8 @@ class Condition(ApiModel):
 
     type: ConditionType
     """
-    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted or
-    ExternallyScaled.
+    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted, ExternallyScaled or
+    ScheduleApplied.
     """
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""
@@ -119,6 +119,43 @@ class ColdStartRecord(ApiModel):
     """The parts of the last one."""
 
 
+class ScheduleActive(ApiModel):
+    """What the schedule allows now."""
+
+    name: Sentence
+    """The windows or exceptions that hold, or outside."""
+    min_replicas: Count | None = None
+    """The fewest replicas that they ask for."""
+    max_replicas: Count | None = None
+    """The most replicas that they allow."""
+    ready_by_time: Time | None = None
+    """While replicas start early: until when. Absent: none do."""
+
+
+class ScheduleNext(ApiModel):
+    """What the schedule allows next."""
+
+    time: Time
+    """From when on."""
+    name: Sentence
+    """The windows or exceptions that hold then, or outside."""
+    min_replicas: Count | None = None
+    """The fewest replicas that they ask for."""
+    max_replicas: Count | None = None
+    """The most replicas that they allow."""
+
+
+class ScheduleStatus(ApiModel):
+    """Where the fleet stands in its schedule."""
+
+    active: ScheduleActive
+    """What the schedule allows now."""
+    next: ScheduleNext | None = None
+    """What it allows next. Absent: nothing changes any more."""
+    opens_time: Time | None = None
+    """While the ceiling is 0: when it rises by itself. Absent: it is not 0, or it never rises."""
+
+
 class InferenceServiceStatus(ApiModel):
     """What Torpor observed and decided."""
 
@@ -140,5 +177,7 @@ class InferenceServiceStatus(ApiModel):
     """What is and is not so."""
     decision: Decision | None = None
     """Why the fleet has the replicas it has."""
+    schedule: ScheduleStatus | None = None
+    """Where the fleet stands in its schedule. Absent: it has none."""
     cold_start: ColdStartRecord | None = None
     """What cold starts took."""

@@ -16,7 +16,7 @@ from torpor.api.conditions import Finding
 from torpor.control.pods import Failure, Pod, failure
 from torpor.control.rollout import Rollout
 from torpor.control.world import World, condition_of
-from torpor.decide import Decision
+from torpor.decide import Decision, Standing, Unknown
 
 ROOM_PATIENCE = 15.0  # seconds without a node after which a wake counts as failed
 
@@ -79,6 +79,13 @@ def ready(facts: Facts) -> Finding:
         if facts.external == 0:
             told = "spec.scaling.replicas is 0; raise it, or remove it to let Torpor decide"
             return Finding(c.READY, "False", c.SCALED_TO_ZERO_EXTERNALLY, told)
+        hours = world.hours
+        if isinstance(hours, Standing) and hours.state.closed and facts.external is None:
+            closed = f"closed by the schedule{_until(hours.opens_text)}"
+            if hours.refuse_when_closed:
+                return Finding(c.READY, "True", c.CLOSED, f"{closed}; requests are refused")
+            told = f"asleep, {closed}; the next request wakes up to {_replicas(hours.closed_ceiling)}"
+            return Finding(c.READY, "True", c.ASLEEP, told)
         return Finding(c.READY, "True", c.ASLEEP, "asleep; the next request wakes it")
     failed = start_failure(world)
     if failed is not None:
@@ -179,6 +186,34 @@ def externally_scaled(facts: Facts) -> Finding:
     return Finding(c.EXTERNALLY_SCALED, "True", c.REPLICAS_SET, told)
 
 
+def schedule_applied(facts: Facts) -> Finding:
+    """Whether the hours have their way."""
+    hours, service = facts.world.hours, facts.world.service
+    if hours is None or service is None:
+        return Finding(c.SCHEDULE_APPLIED, "True", c.NO_SCHEDULE, "")
+    if isinstance(hours, Unknown):
+        told = f"{hours.reason}; until then the number of replicas is not lowered"
+        return Finding(c.SCHEDULE_APPLIED, "False", c.TIME_ZONE_DATA_MISSING, told)
+    if facts.external is not None:
+        told = f"spec.scaling.replicas is {facts.external}; remove it to let the schedule decide"
+        return Finding(c.SCHEDULE_APPLIED, "False", c.REPLICAS_SET, told)
+    scaling, limits = service.spec.scaling, hours.state.limits
+    floor = max(scaling.min_replicas, limits.floor or 0)
+    ceiling = scaling.max_replicas if limits.ceiling is None else min(scaling.max_replicas, limits.ceiling)
+    if floor > ceiling:
+        told = (
+            f"{hours.names}: at least {_replicas(floor)} and at most {ceiling} are asked for; the lower "
+            f"number holds{_until(hours.until_text)}; change a minReplicas or maxReplicas of either"
+        )
+        return Finding(c.SCHEDULE_APPLIED, "False", c.FLOOR_ABOVE_CEILING, told)
+    if hours.state.closed:
+        return Finding(
+            c.SCHEDULE_APPLIED, "True", c.CLOSED, f"{hours.names}: closed{_until(hours.opens_text)}"
+        )
+    told = f"{hours.names}: {floor} to {_replicas(ceiling)}{_until(hours.until_text)}"
+    return Finding(c.SCHEDULE_APPLIED, "True", c.OPEN, told)
+
+
 FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
     ready,
     awake,
@@ -188,6 +223,7 @@ FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
     spec_valid,
     route_accepted,
     externally_scaled,
+    schedule_applied,
 )
 
 
@@ -203,3 +239,7 @@ def by_type(found: list[Finding]) -> Mapping[str, Finding]:
 
 def _replicas(number: int) -> str:
     return f"{number} replica" if number == 1 else f"{number} replicas"
+
+
+def _until(text: str) -> str:
+    return f" until {text}" if text else ""

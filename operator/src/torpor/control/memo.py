@@ -6,10 +6,13 @@ nothing.
 """
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts, from_status
+from torpor.control.hours import Hours
 from torpor.control.plan import Place
+from torpor.control.pods import parse_time
 from torpor.control.spec import Followed
 from torpor.decide import Memory
 
@@ -24,9 +27,13 @@ class Memo:
     followed: Followed = field(default_factory=Followed)
     left_behind: dict[Place, str] = field(default_factory=dict)
     status_written: float | None = None
+    hours: Hours = field(default_factory=Hours)
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
 
     @classmethod
-    def of(cls, fleet: Object) -> "Memo":
-        """Begin with what the object itself says."""
-        return cls(uid=str(fleet["metadata"]["uid"]), cold=from_status(fleet.get("status") or {}))
+    def of(cls, fleet: Object, offset: timedelta = timedelta(0)) -> "Memo":
+        """Begin with what the object itself says. `offset`: of the clock that schedules are read by."""
+        status = fleet.get("status") or {}
+        active = (status.get("schedule") or {}).get("active") or {}
+        hours = Hours(offset, parse_time(active.get("readyByTime")))
+        return cls(uid=str(fleet["metadata"]["uid"]), cold=from_status(status), hours=hours)

@@ -51,6 +51,21 @@ def transitions(before: Mapping[str, Any], found: Iterable[Finding]) -> list[New
     return list({(item.severity, item.reason): item for item in reversed(news)}.values())[::-1]
 
 
+def hours(before: Mapping[str, Any], after: Mapping[str, Any], found: Iterable[Finding]) -> list[News]:
+    """The schedule went from one state to another: told once, whoever was leading when it happened."""
+    was, now = (_active(status) for status in (before, after))
+    if was is None or now is None or was == now:
+        return []
+    told = next((finding.message for finding in found if finding.type == c.SCHEDULE_APPLIED), "")
+    return [News(NORMAL, c.SCHEDULE_CHANGED, f"{was.get('name')} ends; {told}")]
+
+
+def _active(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    schedule = status.get("schedule")
+    active = schedule.get("active") if isinstance(schedule, dict) else None
+    return active if isinstance(active, dict) else None
+
+
 def _severity(finding: Finding, old_status: object) -> str | None:
     """How loud a change of a condition is; None: not worth an Event."""
     if finding.type in (c.READY, c.SPEC_VALID, c.ROUTE_ACCEPTED, c.PODS_SCHEDULED):
@@ -61,6 +76,8 @@ def _severity(finding: Finding, old_status: object) -> str | None:
         if finding.reason in (c.ROLLOUT_FAILED, c.CONFIG_ERROR):
             return WARNING
         return NORMAL if finding.reason in (c.SURGE_ROLLOUT, c.IN_PLACE_ROLLOUT) else None
+    if finding.type == c.SCHEDULE_APPLIED:
+        return WARNING if finding.reason in (c.FLOOR_ABOVE_CEILING, c.TIME_ZONE_DATA_MISSING) else None
     if finding.type == c.EXTERNALLY_SCALED:
         return NORMAL if finding.status == "True" or old_status == "True" else None
     return None

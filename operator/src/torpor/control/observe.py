@@ -20,7 +20,7 @@ from torpor.cluster.gateway_view import FleetDemand, PodReport
 from torpor.control.cold_start import ColdStarts
 from torpor.control.pods import Pod
 from torpor.control.world import World
-from torpor.decide import Demand, Engine, Observation, Policy, Unknown, Value, measured, utilization
+from torpor.decide import Demand, Engine, Observation, Policy, Standing, Unknown, Value, measured, utilization
 
 SHORTEST_WINDOW = 60.0
 LONGEST_WINDOW = 300.0
@@ -43,7 +43,8 @@ def policy(world: World, service: InferenceService, cold: ColdStarts) -> Policy:
     """Return what the owner asks for, with the periods that the measured cold starts give."""
     scaling = service.spec.scaling
     budget = float(service.spec.engine.startup_seconds)
-    p95 = cold.p95
+    p95, hours = cold.p95, world.hours
+    ends = hours.until if isinstance(hours, Standing) else None
     return Policy(
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
@@ -56,6 +57,8 @@ def policy(world: World, service: InferenceService, cold: ColdStarts) -> Policy:
         credit_seconds=budget if p95 is None else min(budget, max(SHORTEST_CREDIT, 2 * p95)),
         external=scaling.replicas,
         max_num_seqs=_reported_max_num_seqs(world) or flag_max_num_seqs(service.spec.engine.args),
+        schedule=hours,
+        schedule_ends_in=None if ends is None else max(0.0, (ends - world.now).total_seconds()),
     )
 
 

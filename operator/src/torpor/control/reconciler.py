@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from torpor import metrics
 from torpor.api.names import FleetKey
@@ -37,6 +37,7 @@ from torpor.decide import Decision, Memory, decide
 
 AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
 LINGERING_LOOK_SECONDS = 1.0
+CLOCK_DOUBT_SECONDS = 60.0  # a wall clock that was set does not tell; a transition may be late by so much
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,10 @@ class Reconciler:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = now_utc,
+        schedule_offset: timedelta = timedelta(0),
     ) -> None:
         self._parts, self._clock, self._wall = parts, clock, wall
+        self._schedule_offset = schedule_offset
         self._memos: dict[FleetKey, Memo] = {}
         self.news_at: dict[FleetKey, float] = {}  # when a demand came that no look has answered yet
 
@@ -88,7 +91,7 @@ class Reconciler:
             return None
         memo = self._memos.get(key)
         if memo is None or memo.uid != fleet["metadata"].get("uid"):
-            memo = self._memos[key] = Memo.of(fleet)
+            memo = self._memos[key] = Memo.of(fleet, self._schedule_offset)
         memo.followed = followed(fleet, memo.followed)
         world = self._gather(key, fleet, memo)
         foreign = strangers(world.children, world.uid)
@@ -107,7 +110,7 @@ class Reconciler:
         metrics.forget(key.namespace, key.name)
 
     def _gather(self, key: FleetKey, fleet: Object, memo: Memo) -> World:
-        parts, clock = self._parts, self._clock()
+        parts, clock, now = self._parts, self._clock(), self._wall()
         pods = tuple(read_pod(item) for item in parts.store.pods(key))
         if any(pod.holds_room for pod in pods):
             memo.room_at = clock
@@ -119,11 +122,12 @@ class Reconciler:
             children=parts.store.children(key),
             pods=pods,
             demand=parts.demand.fleet(key, str(fleet["metadata"].get("uid", ""))),
-            now=self._wall(),
+            now=now,
             clock=clock,
             bare=parts.naming.bare(key),
             conflicts=parts.naming.conflicts(key),
             roomless_for=math.inf if memo.room_at is None else clock - memo.room_at,
+            hours=memo.hours.at(memo.followed.service, now, memo.cold.p95),
         )
 
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
@@ -194,7 +198,7 @@ class Reconciler:
         if int(answer["metadata"].get("generation") or 0) == world.generation:
             # Otherwise the answer carries a spec that nobody has looked at; the watch will bring it as news.
             self._parts.store.put(FLEETS, answer)
-        for story in news.transitions(before, found):
+        for story in (*news.transitions(before, found), *news.hours(before, after, found)):
             await self._parts.recorder.record(
                 world.fleet["metadata"], story.severity, story.reason, story.message
             )
@@ -226,6 +230,8 @@ class Reconciler:
             times.append(decision.look_at)
         if facts.rollout.look_in is not None:
             times.append(world.clock + facts.rollout.look_in)
+        if world.hours is not None:
+            times.append(world.clock + CLOCK_DOUBT_SECONDS)
         if flush:
             times.append(world.clock + REFRESH_SECONDS)
         return min(times, default=None)

@@ -19,6 +19,9 @@ from torpor.api.status import (
     ColdStartRecord,
     Condition,
     InferenceServiceStatus,
+    ScheduleActive,
+    ScheduleNext,
+    ScheduleStatus,
     SignalReading,
 )
 from torpor.api.status import Decision as DecisionRecord
@@ -26,7 +29,7 @@ from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, start_failure
 from torpor.control.pods import parse_time
-from torpor.decide import Decision, Reading
+from torpor.decide import Decision, Reading, Standing, Unknown
 
 REFRESH_SECONDS = 30.0
 
@@ -46,6 +49,7 @@ def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_d
             _known_conditions(before), found, generation=world.generation, now=world.now
         ),
         decision=_decision(facts.decision, before.get("decision") or {}, world.now),
+        schedule=_schedule(world.hours),
         cold_start=_cold_start(facts, cold),
     ).to_wire()
 
@@ -120,6 +124,31 @@ def _signal(reading: Reading) -> SignalReading:
         age_seconds=None if age is None else int(min(age, 1e9)),
         raw_replicas=reading.raw,
         unknown=conditions.shortened(reading.unknown.reason) if reading.unknown else None,
+    )
+
+
+def _schedule(hours: Standing | Unknown | None) -> ScheduleStatus | None:
+    if not isinstance(hours, Standing):
+        return None
+    following = None
+    if hours.until is not None and hours.after is not None:
+        limits = hours.after.limits
+        following = ScheduleNext(
+            time=timestamp(hours.until),
+            name=conditions.shortened(hours.after.told),
+            min_replicas=limits.floor,
+            max_replicas=limits.ceiling,
+        )
+    limits = hours.state.limits
+    return ScheduleStatus(
+        active=ScheduleActive(
+            name=conditions.shortened(hours.names),
+            min_replicas=limits.floor,
+            max_replicas=limits.ceiling,
+            ready_by_time=timestamp(hours.until) if hours.state.warming and hours.until else None,
+        ),
+        next=following,
+        opens_time=None if hours.opens is None else timestamp(hours.opens),
     )
 
 

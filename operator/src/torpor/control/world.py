@@ -17,6 +17,7 @@ from torpor.cluster.gateway_view import FleetDemand
 from torpor.cluster.resources import CHILDREN, DEPLOYMENTS, Object, Resource
 from torpor.control.drift import replicas_of
 from torpor.control.pods import Pod
+from torpor.decide import Standing, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class World:
     newest is not followed. now: wall clock, for what people read; clock: monotonic seconds, for periods.
     bare: the installation gives this namespace bare model names. conflicts: names that an older fleet has.
     roomless_for: seconds since a pod of the fleet, one on its way out included, last held room on a node.
+    hours: what the schedule allows; Unknown where that cannot be told, None where there is no schedule.
     """
 
     key: FleetKey
@@ -41,6 +43,7 @@ class World:
     bare: bool = True
     conflicts: tuple[Conflict, ...] = ()
     roomless_for: float = math.inf
+    hours: Standing | Unknown | None = None
 
     @property
     def uid(self) -> str:

@@ -1,7 +1,8 @@
 """Deciding, without I/O, clock or randomness: observation × policy × memory × now -> decision and memory.
 
 `rule.decide` is the way in. `signals` turns what is seen into numbers, `clamps` bounds them in a fixed order,
-`memory` is what survives from one look to the next, `decision` is the answer with its trace.
+`memory` is what survives from one look to the next, `decision` is the answer with its trace. `schedule` says
+what the hours allow; who asks for a decision tells it in the policy.
 """
 
 from torpor.decide.clamps import CLAMPS
@@ -9,6 +10,7 @@ from torpor.decide.decision import ClampLine, Decision
 from torpor.decide.memory import Memory
 from torpor.decide.observation import Demand, Engine, Observation, Policy
 from torpor.decide.rule import decide
+from torpor.decide.schedule import Schedule, Standing, standing
 from torpor.decide.signals import Reading
 from torpor.decide.values import Unknown, Value, measured, utilization
 
@@ -22,9 +24,12 @@ __all__ = [
     "Observation",
     "Policy",
     "Reading",
+    "Schedule",
+    "Standing",
     "Unknown",
     "Value",
     "decide",
     "measured",
+    "standing",
     "utilization",
 ]

@@ -5,7 +5,8 @@ the same facts and answers with a number and a sentence, or None where it has no
 another.
 
 Three laws need no clamp of their own because several keep them together: what is unknown never lowers, empty
-memory never lowers, and the owner's bounds hold in every case.
+memory never lowers, and the owner's bounds hold in every case, those of the hours like those of the fleet:
+floors first, then ceilings, so that a ceiling below a floor wins.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import TypeAlias
 from torpor.decide.memory import Memory
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.signals import Reading
+from torpor.decide.values import Unknown
 
 Verdict: TypeAlias = tuple[int, str] | None
 
@@ -25,7 +27,7 @@ class Facts:
 
     memory: with this look already in it. credited: replicas that are starting within their credit. wanted:
     somebody waits for the fleet or arrived since the last look. idle_for: seconds of watched, unbroken
-    silence, or None.
+    silence, or None. unsure: what runs and waits is not known in full.
     """
 
     asked: int
@@ -37,6 +39,7 @@ class Facts:
     credited: int
     wanted: bool
     idle_for: float | None
+    unsure: bool = False
 
     @property
     def current(self) -> int:
@@ -47,6 +50,19 @@ class Facts:
     def lowers(self) -> bool:
         """Whether the number would shrink the fleet."""
         return self.asked < self.current
+
+
+def serves_in_closed_hours(facts: Facts) -> bool:
+    """Whether requests keep some replicas in hours that allow none: while they last and for the idle period
+    after. Where nobody can tell and this leader has not watched for such a period, they may be there.
+    """
+    standing = facts.policy.standing
+    if standing is None or not standing.state.closed or standing.refuse_when_closed:
+        return False
+    seen, period = facts.memory.closed_demand, facts.policy.idle_seconds
+    if seen is not None and facts.now - seen < period:
+        return True
+    return facts.unsure and facts.current > 0 and facts.memory.watched(facts.now) < period
 
 
 def unknown_never_lowers(facts: Facts) -> Verdict:
@@ -96,12 +112,24 @@ def wake(facts: Facts) -> Verdict:
 
 
 def idle_to_zero(facts: Facts) -> Verdict:
-    """Nothing held, queued, in flight, running or waiting for the whole idle period, all of it watched."""
-    if facts.asked == 0 or facts.current == 0 or facts.policy.min_replicas > 0:
+    """Nothing held, queued, in flight, running or waiting for the whole idle period, all of it watched. In
+    closed hours the schedule's ceiling decides.
+    """
+    if facts.policy.closed:
+        return None
+    if facts.asked == 0 or facts.current == 0 or facts.policy.floor > 0:
         return None
     if facts.idle_for is None or facts.idle_for < facts.policy.idle_seconds:
         return None
     return 0, f"idle for {facts.idle_for:.0f} s, limit {facts.policy.idle_seconds:.0f} s"
+
+
+def schedule_unknown(facts: Facts) -> Verdict:
+    """A schedule that cannot be told could ask for more."""
+    schedule = facts.policy.schedule
+    if not (facts.lowers and isinstance(schedule, Unknown)):
+        return None
+    return facts.current, f"the schedule is unknown ({schedule.reason})"
 
 
 def rollout(facts: Facts) -> Verdict:
@@ -115,6 +143,37 @@ def min_replicas(facts: Facts) -> Verdict:
     """The owner's floor; a ceiling below it wins (such a spec is refused anyway)."""
     floor = min(facts.policy.min_replicas, facts.policy.max_replicas)
     return (floor, f"spec.scaling.minReplicas is {floor}") if facts.asked < floor else None
+
+
+def schedule_floor(facts: Facts) -> Verdict:
+    """The hours ask for more. Works without any signal."""
+    standing = facts.policy.standing
+    floor = standing.state.limits.floor if standing else None
+    if standing is None or floor is None or facts.asked >= floor:
+        return None
+    return floor, f"the schedule ({standing.names}) asks for at least {floor}{_until(standing.until_text)}"
+
+
+def schedule_ceiling(facts: Facts) -> Verdict:
+    """The hours allow less, floors included. What runs drains; nothing is cut."""
+    standing = facts.policy.standing
+    ceiling = standing.state.limits.ceiling if standing else None
+    if standing is None or ceiling is None:
+        return None
+    if not standing.state.closed:
+        told = f"the schedule ({standing.names}) allows at most {ceiling}{_until(standing.until_text)}"
+    else:
+        told = f"closed by the schedule ({standing.names}){_until(standing.opens_text)}"
+        if serves_in_closed_hours(facts):
+            ceiling = standing.closed_ceiling
+            told += f"; at most {ceiling} while there are requests"
+        elif standing.refuse_when_closed:
+            told += "; whenClosed is Reject"
+    return (ceiling, told) if facts.asked > ceiling else None
+
+
+def _until(text: str) -> str:
+    return f" until {text}" if text else ""
 
 
 def max_replicas(facts: Facts) -> Verdict:
@@ -146,8 +205,11 @@ CLAMPS = (
     Clamp("PendingCredit", pending_credit),
     Clamp("Wake", wake),
     Clamp("IdleToZero", idle_to_zero),
+    Clamp("ScheduleUnknown", schedule_unknown),
     Clamp("Rollout", rollout),
     Clamp("MinReplicas", min_replicas),
+    Clamp("ScheduleFloor", schedule_floor),
     Clamp("MaxReplicas", max_replicas),
+    Clamp("ScheduleCeiling", schedule_ceiling),
     Clamp("ExternalOwner", external_owner),
 )

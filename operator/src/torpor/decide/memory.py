@@ -7,7 +7,7 @@ follows a pause of the watcher: a leader that was frozen for longer than `LONGES
 silence that the clock would prove.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LONGEST_GAP = 30.0  # seconds between two looks after which the history does not count as watched
 
@@ -19,7 +19,8 @@ class Memory:
     seen_at: the last look. watched_since: start of the unbroken row of looks. recommendations: what the
     signals asked for, as (time, replicas), the newest last, each smaller than those before it (a running
     maximum needs no more). idle_since: start of the unbroken silence. arrivals: the demand's counter at the
-    last look. short_since: since when the Deployment has fewer pods than it asks for.
+    last look. short_since: since when the Deployment has fewer pods than it asks for. closed: the schedule
+    allowed no replica at the last look. closed_demand: when requests were last seen in these closed hours.
     """
 
     seen_at: float | None = None
@@ -28,6 +29,8 @@ class Memory:
     idle_since: float | None = None
     arrivals: int | None = None
     short_since: float | None = None
+    closed: bool = False
+    closed_demand: float | None = None
 
     def resumed(self, now: float) -> "Memory":
         """Return this memory ready for a look at `now`: histories are dropped where they were not watched."""
@@ -35,15 +38,14 @@ class Memory:
             self.seen_at is None or self.watched_since is None or not 0 <= now - self.seen_at <= LONGEST_GAP
         )
         if broken:
-            return Memory(seen_at=now, watched_since=now, arrivals=self.arrivals)
-        return Memory(
-            seen_at=now,
-            watched_since=self.watched_since,
-            recommendations=self.recommendations,
-            idle_since=self.idle_since,
-            arrivals=self.arrivals,
-            short_since=self.short_since,
-        )
+            return Memory(
+                seen_at=now,
+                watched_since=now,
+                arrivals=self.arrivals,
+                closed=self.closed,
+                closed_demand=self.closed_demand,
+            )
+        return replace(self, seen_at=now)
 
     def watched(self, now: float) -> float:
         """Seconds of unbroken watching up to `now`."""

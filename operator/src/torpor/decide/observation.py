@@ -9,6 +9,7 @@ are never added up: in-flight only answers the question whether a fleet is idle.
 
 from dataclasses import dataclass, field
 
+from torpor.decide.schedule import Standing
 from torpor.decide.values import Unknown, Value
 
 NO_GATEWAY = Unknown("no gateway reports")
@@ -79,7 +80,9 @@ class Policy:
     silence before the last replicas go. window_seconds: how long a lower need must last before replicas go.
     credit_seconds: how long a starting pod counts as help on its way. external: the number that another
     writer set, obeyed exactly. max_num_seqs: what one replica runs at once, from the engine's flags or its
-    last report; None where unknown.
+    last report; None where unknown. schedule: what the hours allow at this moment; Unknown where that cannot
+    be told, None where there is no schedule. schedule_ends_in: seconds until they allow something else; None:
+    never.
     """
 
     min_replicas: int
@@ -91,3 +94,27 @@ class Policy:
     credit_seconds: float
     external: int | None = None
     max_num_seqs: int | None = None
+    schedule: Standing | Unknown | None = None
+    schedule_ends_in: float | None = None
+
+    @property
+    def standing(self) -> Standing | None:
+        """The schedule's word, where there is one and it is known."""
+        return None if isinstance(self.schedule, Unknown) else self.schedule
+
+    @property
+    def closed(self) -> bool:
+        """Whether the schedule allows no replica."""
+        return self.standing is not None and self.standing.state.closed
+
+    @property
+    def floor(self) -> int:
+        """The highest floor of the owner and the schedule, before any ceiling."""
+        asked = self.standing.state.limits.floor if self.standing else None
+        return max(self.min_replicas, asked or 0)
+
+    @property
+    def ceiling(self) -> int:
+        """The lowest ceiling of the owner and the schedule."""
+        allowed = self.standing.state.limits.ceiling if self.standing else None
+        return self.max_replicas if allowed is None else min(self.max_replicas, allowed)

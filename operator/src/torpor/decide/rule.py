@@ -38,6 +38,9 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     starting, memory = _starting(observation, policy, memory, now)
     arrived = memory.arrivals is not None and observation.demand.arrivals != memory.arrivals
     wanted = arrived or _positive(observation.demand.held) or _positive(observation.demand.queued)
+    closed_demand = _closed_demand(
+        observation, policy, memory, now, arrived=arrived, woken=starting.credited > 0
+    )
     idle = not arrived and not starting.credited and _silent(observation)
     idle_since = (memory.idle_since if memory.idle_since is not None else now) if idle else None
     careful = base if _complete(readings) else max(base, observation.replicas)
@@ -45,6 +48,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         memory,
         arrivals=observation.demand.arrivals,
         idle_since=idle_since,
+        closed=policy.closed,
+        closed_demand=closed_demand,
         recommendations=remember(memory.recommendations, careful, now, policy.window_seconds),
     )
     facts = Facts(
@@ -57,6 +62,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         credited=starting.credited,
         wanted=wanted,
         idle_for=None if idle_since is None else now - idle_since,
+        unsure=_unsure(observation),
     )
     lines: list[ClampLine] = []
     for clamp in CLAMPS:
@@ -94,12 +100,39 @@ def _silent(observation: Observation) -> bool:
     demand = observation.demand
     if not demand.complete:
         return False
+    if any(isinstance(measured(engine.kv), Unknown) for engine in observation.ready):
+        return False
+    return all(measured(gauge) == 0 for gauge in _gauges(observation))
+
+
+def _unsure(observation: Observation) -> bool:
+    """Whether some of what counts requests is not known."""
+    gauges = _gauges(observation)
+    return not observation.demand.complete or any(isinstance(measured(it), Unknown) for it in gauges)
+
+
+def _gauges(observation: Observation) -> list[Value]:
+    """Everything that counts requests at this moment."""
+    demand = observation.demand
     gauges: list[Value] = [demand.held, demand.queued, demand.in_flight]
     for engine in observation.ready:
         gauges += [engine.running, engine.waiting]
-        if isinstance(engine.kv, Unknown) or isinstance(measured(engine.kv), Unknown):
-            return False
-    return all(measured(gauge) == 0 for gauge in gauges)
+    return gauges
+
+
+def _closed_demand(
+    observation: Observation, policy: Policy, memory: Memory, now: float, *, arrived: bool, woken: bool
+) -> float | None:
+    """When requests were last seen in closed hours. One that came before the close does not count, and a wake
+    that one of them began goes on without it.
+    """
+    if not policy.closed:
+        return None
+    if any(_positive(gauge) for gauge in _gauges(observation)) or (arrived and memory.closed):
+        return now
+    if woken and memory.closed_demand is not None:
+        return now
+    return memory.closed_demand
 
 
 def _starting(
@@ -124,13 +157,18 @@ def _starting(
 def _look_at(facts: Facts, starting: _Starting, policy: Policy) -> float | None:
     """The earliest moment at which time alone can change the answer."""
     times = []
-    if facts.current > 0 and policy.min_replicas == 0 and facts.memory.idle_since is not None:
+    if policy.schedule_ends_in is not None:
+        times.append(facts.now + policy.schedule_ends_in)
+    if facts.current > 0 and policy.floor == 0 and not policy.closed and facts.memory.idle_since is not None:
         times.append(facts.memory.idle_since + policy.idle_seconds)
+    if facts.current > 0 and policy.closed:
+        since = (facts.memory.closed_demand, facts.memory.watched_since)
+        times += [start + policy.idle_seconds for start in since if start is not None]
     if starting.first_deadline is not None:
         times.append(starting.first_deadline)
     if facts.memory.watched_since is not None and any(r.raw is not None for r in facts.readings):
         window_ends = [facts.memory.watched_since, *(at for at, _ in facts.memory.recommendations)]
-        if facts.current > max(1, policy.min_replicas):
+        if facts.current > max(1, policy.floor):
             times += [start + policy.window_seconds for start in window_ends]
     later = [time for time in times if time > facts.now]
     return min(later) if later else None
