@@ -114,7 +114,8 @@ def idle_seconds(pauses: Histogram, cold_start: float, hit: float = COLD_HIT) ->
 def may_shrink(current: int, needed_now: Value, foreseen: Value) -> int:
     """Return the replicas that must stay: `current` unless one fewer still meets everything.
 
-    needed_now, foreseen: replicas (fractions round up) needed now and at the forecast's rate over its horizon.
+    needed_now, foreseen: replicas (fractions round up) needed now and at the forecast's rate over its
+    horizon.
     An unknown need keeps `current`; an unknown forecast asks for nothing, because there is none on most first
     days; a caller who lost a forecast that was known passes that one.
     """
@@ -130,13 +131,13 @@ def wake_to(rate: Value, held: Value, capacity: float, drain: float) -> int:
     """Return how many replicas a sleeping fleet wakes to: 1 or more.
 
     rate: work per second to expect when they are ready (the forecast, or what arrives now). held: work that
-    waits already, in the same unit × seconds. capacity: work per second of one replica, > 0. drain: seconds in
-    which what waits must be done, > 0. What is unknown asks for nothing beyond the one.
+    waits already, in the same unit × seconds. capacity: work per second of one replica, > 0. drain: seconds
+    in which what waits must be done, > 0. What is unknown asks for nothing beyond the one.
     """
     if not (capacity > 0 and drain > 0):
         raise ValueError(f"capacity and drain must be above 0, got {capacity!r} and {drain!r}")
     needed = (_known(rate) + _known(held) / drain) / capacity
-    return min(max(1, math.ceil(needed)), MOST_REPLICAS)
+    return max(1, math.ceil(min(needed, MOST_REPLICAS)))
 
 
 def _known(part: Value) -> float:

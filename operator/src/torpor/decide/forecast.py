@@ -17,13 +17,10 @@ import math
 from typing import NamedTuple
 
 from torpor.decide.minutes import MINUTE, MOST
-from torpor.decide.track import LEARNED, LONGEST_HORIZON, Track
+from torpor.decide.track import FAR_BELOW, LEARNED, LONGEST_HORIZON, Track
 from torpor.decide.values import Unknown, Value, measured
-from torpor.decide.views import RATIO_BOUND
 
 FRESH = 3 * MINUTE  # seconds after its minute during which a forecast is one of now
-FAR_BELOW = 1 / RATIO_BOUND  # level ratio of the last half hour below which a day is not its profile's
-HALF_HOUR = 30.0  # minutes, the half-life of that ratio
 LOWEST_SHARE, HIGHEST_SHARE = 0.5, 0.99
 
 
@@ -71,7 +68,7 @@ def forecast(track: Track, now: float, rate: Value) -> Forecast:
     naive = promise.naive_quantile if track.straying.weight >= LEARNED else None
     if not promise.known:
         return Forecast(None, "no earlier day is known at this time", naive=naive)
-    ratio = track.levels.ratio(HALF_HOUR, track.typical)
+    ratio = track.ratio
     if ratio < FAR_BELOW:
         told = f"the day is far below its profile, at {ratio:.0%} of the usual"
         return Forecast(None, told, promise.blend, naive)

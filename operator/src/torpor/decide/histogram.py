@@ -6,8 +6,9 @@ survives a restart. Samples would be exact but unbounded; a fitted distribution 
 it matters, in the tail. Bins of equal ratio are both small and right to within a bin; inside a bin the weight
 is taken as spread evenly over the logarithm.
 
-Old evidence fades by the number of samples after it, not by the clock (whenever the weight reaches a limit, all
-of it is halved): a fleet that slept for a month has learned nothing new about its pauses. The histogram refuses to guess: without weight there is no quantile.
+Old evidence fades by the number of samples after it, not by the clock (whenever the weight reaches a limit,
+all of it is halved): a fleet that slept for a month has learned nothing new about its pauses. The histogram
+refuses to guess: without weight there is no quantile.
 """
 
 import math

@@ -8,7 +8,8 @@ samples; 2,016 slots of five bytes are 13 KiB of JSON, where minutes would take 
 
 The same table answers for "the same time last week" and "the same time yesterday": a slot is read together
 with the slots of the six other days at that time, the nearer day the heavier, the own weekday the heavier the
-more weeks it has seen. Their weighted median is taken, so that one holiday or one outage does not move it. A
+more weeks it has seen: less than the other six together after one week, more after two. Their weighted median
+is taken, so that one holiday or one outage moves it little. A
 visit of a slot moves it by a quarter (faster in its first weeks): after four weeks a third is left of a habit
 that changed.
 
@@ -22,6 +23,7 @@ and reading the memory changes nothing.
 import base64
 import binascii
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from struct import Struct
 from typing import NamedTuple
@@ -35,7 +37,7 @@ HIGH = 0.9  # the upper quantile that a slot keeps
 FORGET = 0.25  # share by which a visit moves a slot that is well known
 ENOUGH_MINUTES = 3  # of the five in a slot, to call it seen
 NEARER = 0.8  # weight of a day relative to the day after it
-OWN_DAY = 3.0  # weight of the own weekday, once seen often, relative to a day's neighbour
+OWN_DAY = 8.0  # weight of the own weekday, once seen often; the six days before it have 3.7 together
 VERSION = 1
 
 _MONDAY = 3 * 24 * 60  # the epoch was a Thursday: minutes from the Monday before it
@@ -97,7 +99,7 @@ class Profile:
             index = (slot - back * SLOTS_PER_DAY) % SLOTS
             median, high, visits = _CELL.unpack_from(self.table, index * _CELL.size)
             if visits:
-                told = weight * visits / (visits + 1) if back == 0 else weight
+                told = weight * visits / (visits + 2) if back == 0 else weight
                 medians.append((median, told))
                 highs.append((high, told))
         if not medians:
@@ -105,30 +107,19 @@ class Profile:
         usual = _value(_middle(medians))
         return Usual(usual, max(usual, _value(_middle(highs))))
 
-    def usual(self, minute: int, offset: float, share: float = 0.5) -> float | None:
-        """Return the usual rate in a minute (number in UTC; `offset` as in `add`) at the quantile `share`,
-        straight between the middles of slots; None where the slots are unknown.
+    def ahead(
+        self, minute: int, minutes: int, offset: float, share: float
+    ) -> tuple[float | None, float | None]:
+        """Return what is usual in a minute (number in UTC; `offset` as in `add`), and the largest that is
+        usual at the quantile `share` in the `minutes` (1 or more) after it, straight between the middles of
+        slots; None for what is unknown. The second never falls as `minutes` or `share` grow.
         """
-        return self._between(_place(minute, offset), share)
-
-    def peak(self, minute: int, minutes: int, offset: float, share: float = 0.5) -> float | None:
-        """Return the largest usual rate at the quantile `share` in the `minutes` (1 or more) after `minute`;
-        None where nothing is known of them. Never falls as `minutes` or `share` grow.
-        """
-        first, last = _place(minute + 1, offset), _place(minute + minutes, offset)
+        now, first, last = (_place(minute + after, offset) for after in (0, 1, minutes))
+        known = {slot: self.at(slot) for slot in range(math.floor(now), math.ceil(last) + 1)}
         knots = [first, *range(math.ceil(first), math.floor(last) + 1), last]
-        values = [self._between(place, share) for place in knots]
-        return max((value for value in values if value is not None), default=None)
-
-    def _between(self, place: float, share: float) -> float | None:
-        low = math.floor(place)
-        before = self.at(low)
-        after = self.at(low + 1) if place > low else before
-        if before is None or after is None:
-            known = before or after
-            return None if known is None else _spread(known, share)
-        first, second = _spread(before, share), _spread(after, share)
-        return first + (place - low) * (second - first)
+        values = (_between(known, place, share) for place in knots)
+        peak = max((value for value in values if value is not None), default=None)
+        return _between(known, now, 0.5), peak
 
     @property
     def seen(self) -> int:
@@ -169,6 +160,16 @@ def _slot(minute: int, offset: float) -> int:
 def _place(minute: int, offset: float) -> float:
     """Where a minute lies, in slots; a whole number is the middle of that slot."""
     return (minute + round(offset / MINUTE) + _MONDAY - (SLOT_MINUTES - 1) / 2) / SLOT_MINUTES
+
+
+def _between(known: Mapping[int, Usual | None], place: float, share: float) -> float | None:
+    """The quantile `share` at a place between two slots; where one of them is unknown, of the other."""
+    before, after = known[math.floor(place)], known[math.ceil(place)]
+    if before is None or after is None:
+        other = before or after
+        return None if other is None else _spread(other, share)
+    first, second = _spread(before, share), _spread(after, share)
+    return first + (place - math.floor(place)) * (second - first)
 
 
 def _spread(usual: Usual, share: float) -> float:

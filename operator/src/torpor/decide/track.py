@@ -7,7 +7,8 @@ quiet and one for the busy hours, which stray differently, and any quantile is r
 assumed about its shape. And whether forecasting is worth it here: the quantile loss of the forecast against
 that of the naive one, which says that the last minutes go on and corrects itself in the same way. When the
 forecast is clearly worse it is dropped; it goes on being made and scored, and is taken up again when it is as
-good.
+good. A day far below its profile teaches nothing: the views would learn from a holiday that nobody ever
+comes, and miss the morning after it.
 
 All of it is a frozen value that one minute turns into the next. What was learned is kept over restarts; the
 present level is not, because after a restart nobody knows what was missed.
@@ -19,11 +20,13 @@ from typing import NamedTuple
 from torpor.decide.histogram import Histogram, Scale, is_amount
 from torpor.decide.minutes import Minute
 from torpor.decide.profile import Profile
-from torpor.decide.views import NO_BELIEF, NO_LEVELS, Belief, Levels
+from torpor.decide.views import NO_BELIEF, NO_LEVELS, RATIO_BOUND, Belief, Levels
 
 LONGEST_HORIZON = 45  # minutes; a start takes at most half an hour before it counts as failed
 LONGEST_SILENCE = 60  # minutes not seen, after which the present level is not known any more
 TYPICAL = 1440  # minutes with traffic over which the typical level is averaged
+HALF_HOUR = 30.0  # minutes, the half-life of the level ratio that tells whether a day is its profile's
+FAR_BELOW = 1 / RATIO_BOUND  # of that ratio: below it, it is not
 QUIET = 0.3  # of the typical level: below it the hours count as quiet
 BALLAST = (
     0.05  # of the typical level: added to both sides of an error ratio, so that nothing foreseen has one
@@ -40,8 +43,9 @@ VERSION = 1
 
 class Promise(NamedTuple):
     """A forecast that was made after minute `made` for the `minutes` after it. bases: of the views. blend:
-    their mean; -1: there was no profile. naive: that the last minutes go on. quantile, naive_quantile: the
-    two with their learned spread. busy: which histogram of errors it belongs to.
+    their mean; -1: there was no profile. learns: whether the views are judged by it. naive: that the last
+    minutes go on. quantile, naive_quantile: the two with their learned spread. busy: which histogram of
+    errors it belongs to.
     """
 
     made: int
@@ -52,6 +56,7 @@ class Promise(NamedTuple):
     quantile: float
     naive_quantile: float
     busy: bool
+    learns: bool
 
     @property
     def known(self) -> bool:
@@ -87,6 +92,8 @@ class Track:
         see `horizon_minutes`. share: quantile, see `newsvendor`.
         """
         track = self._watched(minute)
+        horizon = min(max(horizon, 1), LONGEST_HORIZON)
+        usual, peak = profile.ahead(minute.number, horizon, offset, share)
         gap = minute.number - track.recent[-1].number if track.recent else 1
         traffic = min(track.traffic + (minute.rate > 0), TYPICAL)
         typical = track.typical
@@ -95,13 +102,12 @@ class Track:
         track = replace(
             track,
             recent=(*track.recent, minute)[-LONGEST_HORIZON:],
-            levels=track.levels.add(minute.rate, profile.usual(minute.number, offset), gap),
+            levels=track.levels.add(minute.rate, usual, gap),
             typical=typical,
             traffic=traffic,
         )
         track = track._settled(share)
-        horizon = min(max(horizon, 1), LONGEST_HORIZON)
-        promise = track.foresee(profile, offset, horizon, share)
+        promise = track.foresee(peak, horizon, share)
         return replace(track, promises=(*track.promises, promise)[-LONGEST_HORIZON:])
 
     def _watched(self, minute: Minute) -> "Track":
@@ -110,19 +116,29 @@ class Track:
             return self
         return replace(self, recent=(), levels=NO_LEVELS, promises=())
 
-    def foresee(self, profile: Profile, offset: float, horizon: int, share: float) -> Promise:
-        """Return the forecast from the last minute on; not lower for a larger share or horizon."""
+    @property
+    def ratio(self) -> float:
+        """What came in the last half hour over what was usual then."""
+        return self.levels.ratio(HALF_HOUR, self.typical)
+
+    def foresee(self, peak: float | None, horizon: int, share: float) -> Promise:
+        """Return the forecast from the last minute on; peak: the profile's in the `horizon` ahead, None where
+        it is unknown. Not lower for a higher peak or a larger share.
+        """
         made = self.recent[-1].number
         naive = self.levels.alone[0].rate
         naive_quantile = self._strayed(naive, self.straying, share)
-        peak = profile.peak(made, horizon, offset, share)
         if peak is None:
-            return Promise(made, horizon, (), -1.0, naive, -1.0, naive_quantile, busy=False)
+            return Promise(made, horizon, (), -1.0, naive, -1.0, naive_quantile, busy=False, learns=False)
         bases = self.levels.bases(peak, self.typical)
         blend = self.belief.blend(bases)
-        busy = blend > QUIET * self.typical
-        quantile = self._strayed(blend, self.busy if busy else self.quiet, share)
-        return Promise(made, horizon, bases, blend, naive, quantile, naive_quantile, busy)
+        border = QUIET * self.typical
+        busy = blend > border
+        quantile = self._strayed(min(blend, border), self.quiet, share)
+        if busy:  # busy hours stray less, but more that is foreseen never asks for less
+            quantile = max(quantile, self._strayed(blend, self.busy, share))
+        learns = self.ratio >= FAR_BELOW
+        return Promise(made, horizon, bases, blend, naive, quantile, naive_quantile, busy, learns)
 
     def _strayed(self, base: float, errors: Histogram, share: float) -> float:
         """The quantile of what comes where `base` is foreseen. As long as `errors` are few, demand is taken
@@ -149,7 +165,7 @@ class Track:
     def _scored(self, promise: Promise, came: float, share: float) -> "Track":
         ballast = BALLAST * self.typical
         straying = self.straying.add((came + ballast) / (promise.naive + ballast))
-        if not promise.known:
+        if not promise.learns:
             return replace(self, straying=straying)
         error = (came + ballast) / (promise.blend + ballast)
         keep = 0.5 ** (1 / LOSS_HALFLIFE)
