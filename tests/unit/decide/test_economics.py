@@ -15,6 +15,7 @@ from torpor.decide.economics import (
     idle_seconds,
     keep_alive,
     may_shrink,
+    prewarm,
     request_chance,
     wake_to,
     worth_idling,
@@ -43,9 +44,9 @@ def test_a_surplus_replica_is_kept_for_about_break_even(values, cold_start):
         assert kept == cold_start
 
 
-def test_long_pauses_let_go_early_and_pauses_not_much_longer_than_break_even_are_waited_out():
+def test_long_pauses_let_go_early_and_shorter_pauses_are_waited_out():
     assert keep_alive(pauses(*[5000.0] * 20), COLD) == COLD / TRUST
-    assert keep_alive(pauses(*[150.0] * 18, 5000.0, 5000.0), COLD) > 150.0
+    assert keep_alive(pauses(*[100.0] * 18, 5000.0, 5000.0), COLD) > 100.0
     assert keep_alive(pauses(*[5.0] * 20), COLD) >= 5.0
 
 
@@ -123,6 +124,25 @@ def test_shrinking_leaves_what_is_needed_now_and_soon(current, now, soon):
 @given(st.integers(0, 1000), unknown, st.floats(0, 1000))
 def test_an_unknown_need_never_shrinks(current, need, soon):
     assert may_shrink(current, need, soon) == current
+
+
+def test_a_sleeping_fleet_is_woken_before_the_morning_and_not_by_a_hair_of_forecast():
+    assert prewarm(0.01, 0.02) == 0
+    assert prewarm(0.01, 0.9) == 1
+    assert prewarm(2.5, 0.9) == 3
+    assert prewarm(0.0, 1.0) == 0
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 1), st.floats(0, 1))
+def test_a_likelier_or_larger_morning_never_wakes_fewer(one, other, likely, likelier):
+    less = prewarm(min(one, other), min(likely, likelier))
+    assert less <= prewarm(max(one, other), max(likely, likelier))
+
+
+@given(unknown, unknown)
+def test_what_is_not_foreseen_wakes_nobody(replicas, chance):
+    assert prewarm(replicas, 1.0) == 0
+    assert prewarm(3.0, chance) == 0
 
 
 amounts = st.floats(0, 1e9)

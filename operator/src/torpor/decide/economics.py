@@ -140,6 +140,19 @@ def wake_to(rate: Value, held: Value, capacity: float, drain: float) -> int:
     return max(1, math.ceil(min(needed, MOST_REPLICAS)))
 
 
+def prewarm(foreseen: Value, chance: Value, hit: float = COLD_HIT) -> int:
+    """Return how many replicas a sleeping fleet wakes to before anybody asks; 0: it sleeps on.
+
+    foreseen: replicas (fractions round up) at the forecast's rate over its horizon. chance: of a request in
+    that time (`request_chance` with the number that the forecast expects). A forecast is hardly ever exactly
+    zero, so it wakes a fleet only where the idling is worth the cold hit; what is unknown wakes nobody.
+    """
+    ahead, likely = measured(foreseen, high=MOST_REPLICAS), measured(chance, high=1.0)
+    if isinstance(ahead, Unknown) or isinstance(likely, Unknown) or not worth_idling(likely, hit):
+        return 0
+    return math.ceil(ahead)
+
+
 def _known(part: Value) -> float:
     known = measured(part, high=MOST)
     return 0.0 if isinstance(known, Unknown) else known
