@@ -12,7 +12,20 @@ share of minutes in which no more came than foreseen. The forecasters:
   the forecast's own; what a careful reactive rule would do, and the hardest of the three to beat.
 
 Constants were chosen on `--half first` (without its first day, which has no profile); what is reported is the
-second. No cold start, no replica and no money is in these figures; those are the simulator's. Usage:
+second. The series are deterministic, so the command prints these figures anywhere (loss in percent, coverage):
+
+    trace, seconds        forecast       last+spread    last           yesterday
+    large48    30      3.56 (90.8)    4.27 (91.5)    7.95 (53.9)   19.25 (52.2)
+    large48   120      3.51 (90.8)    4.69 (91.7)   10.68 (37.2)   18.34 (52.0)
+    large48   300      4.08 (92.3)    6.09 (91.9)   15.30 (20.2)   17.96 (51.6)
+    mid52      30      2.28 (95.6)    2.46 (91.6)    5.41 (76.3)   14.50 (71.2)
+    mid52     120      2.21 (94.8)    2.37 (92.4)    7.33 (67.9)   13.61 (69.7)
+    mid52     300      2.37 (93.6)    2.79 (92.3)   10.43 (58.7)   12.75 (68.4)
+    mid64      30     13.68 (92.4)   15.35 (89.4)   30.10 (74.1)   39.51 (69.1)
+    mid64     120     11.00 (92.4)   13.08 (89.9)   33.85 (63.3)   32.75 (68.4)
+    mid64     300      9.88 (91.9)   12.46 (90.2)   40.89 (50.6)   27.67 (68.1)
+
+No cold start, no replica and no money is in them; those are the simulator's. Usage:
 
     python bench/forecast.py --traces FOLDER [--half second] [--share 0.9] [--json]
 """

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torpor.decide.forecast import forecast, horizon_minutes, newsvendor
+from torpor.decide.histogram import Histogram
 from torpor.decide.minutes import Minute
 from torpor.decide.profile import Profile
-from torpor.decide.track import LONGEST_HORIZON, Track, pinball
+from torpor.decide.track import ERRORS, LONGEST_HORIZON, Track, pinball
 from torpor.decide.values import Unknown
 from torpor.decide.views import NO_BELIEF, NO_LEVELS
 
@@ -206,6 +207,18 @@ def test_more_that_is_usual_or_a_larger_share_never_asks_for_less(morning, one, 
     assert 0 <= less.blend <= more.blend * (1 + 1e-9)
     assert 0 <= less.quantile <= more.quantile * (1 + 1e-9)
     assert less.naive_quantile <= more.naive_quantile
+
+
+def test_more_never_asks_for_less_where_quiet_hours_become_busy(morning):
+    """Quiet hours stray threefold here, busy ones not at all."""
+    quiet, busy = Histogram(ERRORS), Histogram(ERRORS)
+    for _ in range(100):
+        quiet, busy = quiet.add(3.0), busy.add(1.0)
+    track = replace(morning.track, quiet=quiet, busy=busy)
+    promises = [track.foresee(peak / 10, HORIZON, SHARE) for peak in range(300)]
+    assert {promise.busy for promise in promises} == {True, False}
+    asked = [promise.quantile for promise in promises]
+    assert asked == sorted(asked)
 
 
 @settings(max_examples=25)

@@ -62,8 +62,8 @@ def test_a_minute_that_was_seen_for_the_most_part_has_the_mean_of_what_was_seen(
 
 
 def test_overlapping_looks_are_counted_once():
-    looks = [(2.0, START, START + 40), (2.0, START, START + 40), (2.0, START + 20, START + 60)]
-    assert read(looks) == [Minute(int(START // 60), 2.0)]
+    looks = [(6.0, START, START + 40), (0.0, START, START + 40), (0.0, START + 20, START + 60)]
+    assert read(looks) == [Minute(int(START // 60), 4.0)]
 
 
 def test_a_mean_over_too_long_a_time_tells_nothing_of_its_minutes():

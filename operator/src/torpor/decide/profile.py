@@ -9,9 +9,8 @@ samples; 2,016 slots of five bytes are 13 KiB of JSON, where minutes would take 
 The same table answers for "the same time last week" and "the same time yesterday": a slot is read together
 with the slots of the six other days at that time, the nearer day the heavier, the own weekday the heavier the
 more weeks it has seen: less than the other six together after one week, more after two. Their weighted median
-is taken, so that one holiday or one outage moves it little. A
-visit of a slot moves it by a quarter (faster in its first weeks): after four weeks a third is left of a habit
-that changed.
+is taken, so that one holiday or one outage moves it little. A visit of a slot moves it by a quarter (faster
+in its first weeks): after four weeks a third is left of a habit that changed.
 
 Time is the local wall clock: UTC plus the zone's offset at that moment, both given by the caller, so that
 eight o'clock is the same slot in summer and in winter. A slot that nobody watched stays as it was, and one

@@ -14,7 +14,7 @@ anything is usual and nothing comes (a night), came and usual both get `PRIOR` o
 so that silence at night says nothing against the morning; the ratio is bounded, because a day of ten times
 its profile has no profile.
 
-The constants were chosen on the first half of three recorded weeks by `bench/forecast.py`, which reports on
+The constants were chosen on the first halves of three recorded traces, scored as `bench/forecast.py` scores
 the second.
 """
 
