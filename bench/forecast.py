@@ -11,10 +11,10 @@ share of minutes in which no more came than foreseen. The forecasters:
 - last+spread: the last minutes times the quantile of how far they strayed so far, learned in the same way as
   the forecast's own; what a careful reactive rule would do, and the hardest of the three to beat.
 
-Constants were chosen on `--half first` (without its first day, which has no profile); what is reported is the
 Constants were chosen on `--half first` (without its first day, which has no profile); what is reported is
 the second. The series are deterministic, so the command prints these figures anywhere (loss in percent,
 coverage):
+
     trace, seconds        forecast       last+spread    last           yesterday
     large48    30      3.56 (90.8)    4.27 (91.5)    7.95 (53.9)   19.25 (52.2)
     large48   120      3.51 (90.8)    4.69 (91.7)   10.68 (37.2)   18.34 (52.0)
