@@ -1,0 +1,262 @@
+"""A gateway and its replicas, event by event, until somebody has to decide.
+
+Requests arrive one by one and go to the ready replica with the fewest, while it is below its dispatch line;
+else they wait at the gateway in one line, first come, first served. How long depends on the regime, as in the
+gateway's own table: cold (no replica is ready) and growing (one more is on its way) have the limits of a cold
+start, busy has that of the queue, and a change of regime starts a fresh limit for everyone.
+
+Replicas run ahead of nobody: one is brought up to date when its steps are over, and its load cannot change
+before that. The kernel stops at the time it is given, and early at the first request that finds the fleet
+cold; what happens then is the policy's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from torpor.simulate.compiled import compiled
+from torpor.simulate.replica_kernel import (
+    DRAINING,
+    EXPIRED,
+    GONE,
+    NEVER,
+    READY,
+    REFUSED,
+    STARTING,
+    Machine,
+    Pods,
+    Requests,
+    arrive,
+    begin,
+    blocks_grown,
+    duration,
+    finish,
+)
+
+if TYPE_CHECKING:
+    from torpor.simulate.replica_kernel import Floats, Ints
+
+COLD, GROWING, BUSY = range(3)
+# Places in Gateway.count.
+NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS = range(11)
+COUNTS = 11
+# Places in Gateway.clock.
+NOW, SINCE = range(2)
+# Columns of what `survey` tells about a pod.
+COLUMNS = ("state", "born", "running", "waiting", "kv", "tokens", "prompts", "decode_seconds", "preemptions")
+
+
+class Rules(NamedTuple):
+    """What the gateway keeps to. Limits in seconds and requests; `reject`: 1 refuses while cold."""
+
+    line: int  # requests that a replica may have
+    hold: float
+    queue: float
+    most: int
+    reject: int
+
+
+class Gateway(NamedTuple):
+    """The line and the counters; see the place names above."""
+
+    line: Ints  # requests that wait or waited, in order of arrival
+    count: Ints
+    clock: Floats
+
+
+def new_gateway(requests: int) -> Gateway:
+    """A gateway that has seen nothing; the fleet is cold."""
+    return Gateway(np.zeros(requests, np.int64), np.zeros(COUNTS, np.int64), np.zeros(2, np.float64))
+
+
+@compiled
+def least_loaded(p: Pods, top: int, line: int, turn: int) -> int:
+    """`dispatch.least_loaded` among the ready pods below their line; -1 where there is none."""
+    least = line
+    tied = 0
+    for r in range(top):
+        if p.state[r] == READY:
+            load = p.running[r] + p.waiting[r]
+            if load < least:
+                least = load
+                tied = 1
+            elif load == least and load < line:
+                tied += 1
+    if tied == 0:
+        return -1
+    skip = turn % tied
+    for r in range(top):
+        if p.state[r] == READY and p.running[r] + p.waiting[r] == least:
+            if skip == 0:
+                return r
+            skip -= 1
+    return -1
+
+
+@compiled
+def judge(g: Gateway, now: float) -> None:
+    """Find the regime; a new one starts a fresh limit."""
+    regime = BUSY
+    if g.count[N_READY] == 0:
+        regime = COLD
+    elif g.count[N_STARTING] > 0:
+        regime = GROWING
+    if regime != COLD:
+        g.count[ALARM] = 0
+    if regime != g.count[REGIME]:
+        g.count[REGIME] = regime
+        g.clock[SINCE] = now
+
+
+@compiled
+def advance(m: Machine, q: Requests, p: Pods, g: Gateway, r: int) -> int:
+    """End the steps of pod `r` and begin the next; a drained pod is gone. How many requests ended."""
+    now = p.end[r]
+    done = finish(m, q, p, r)
+    begin(m, q, p, r, now)
+    if p.state[r] == DRAINING and p.end[r] == NEVER:
+        p.state[r] = GONE
+        p.died[r] = now
+    return done
+
+
+@compiled
+def send(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, i: int, now: float) -> bool:
+    """Give request `i` to a replica; False where none takes it."""
+    r = least_loaded(p, g.count[TOP], rules.line, g.count[TURN])
+    if r < 0:
+        return False
+    g.count[TURN] += 1
+    q.sent[i] = now
+    arrive(m, q, p, r, i, now)
+    return True
+
+
+@compiled
+def serve_line(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, now: float) -> None:
+    """Send as many as there is room for, first come, first served."""
+    while g.count[HEAD] < g.count[TAIL] and send(m, rules, q, p, g, g.line[g.count[HEAD]], now):
+        g.count[HEAD] += 1
+
+
+@compiled
+def receive(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, now: float) -> bool:
+    """Take in the next request; True where it is the first to find the fleet cold."""
+    i = g.count[NEXT]
+    g.count[NEXT] += 1
+    g.count[ARRIVED] += 1
+    g.count[PROMPTS] += q.prompt[i]
+    if q.prompt[i] + q.output[i] > m.blocks * m.block:
+        q.end[i] = REFUSED  # no cache could ever hold it: the engine answers 400
+        return False
+    waiting = g.count[TAIL] - g.count[HEAD]
+    if waiting == 0 and send(m, rules, q, p, g, i, now):
+        return False
+    cold = g.count[REGIME] == COLD
+    if waiting >= rules.most or (cold and rules.reject == 1):
+        q.end[i] = REFUSED
+    else:
+        g.line[g.count[TAIL]] = i
+        g.count[TAIL] += 1
+    if cold and g.count[ALARM] == 0:
+        g.count[ALARM] = 1
+        return True
+    return False
+
+
+@compiled
+def run(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, until: float) -> bool:
+    """Let time pass up to `until`; True where it stopped before, at the first request that finds it cold."""
+    total = len(q.arrival)
+    head = 0
+    while True:
+        top = g.count[TOP]
+        waits = g.count[HEAD] < g.count[TAIL]
+        now = until
+        what = 0
+        if g.count[NEXT] < total and q.arrival[g.count[NEXT]] < now:
+            now = q.arrival[g.count[NEXT]]
+            what = 1
+        if waits:
+            limit = rules.queue if g.count[REGIME] == BUSY else rules.hold
+            head = g.line[g.count[HEAD]]
+            deadline = max(q.arrival[head], g.clock[SINCE]) + limit
+            if deadline <= now:
+                now = max(deadline, g.clock[NOW])
+                what = 2
+        which = -1
+        if g.count[N_STARTING] > 0:
+            for r in range(top):
+                if p.state[r] == STARTING and p.ready_at[r] <= now:
+                    now = p.ready_at[r]
+                    what = 3
+                    which = r
+        if waits:
+            for r in range(top):
+                if p.state[r] == READY and p.end[r] <= now:
+                    now = p.end[r]
+                    what = 4
+                    which = r
+            if what == 4:
+                g.clock[NOW] = now
+                if advance(m, q, p, g, which) > 0:
+                    serve_line(m, rules, q, p, g, now)
+                continue
+        for r in range(top):
+            while p.end[r] <= now:
+                advance(m, q, p, g, r)
+        g.clock[NOW] = now
+        if what == 0:
+            return False
+        if what == 1:
+            if receive(m, rules, q, p, g, now):
+                return True
+        elif what == 2:
+            q.end[head] = EXPIRED
+            q.finish[head] = now
+            g.count[HEAD] += 1
+        else:
+            p.state[which] = READY
+            g.count[N_STARTING] -= 1
+            g.count[N_READY] += 1
+            judge(g, now)
+            serve_line(m, rules, q, p, g, now)
+
+
+@compiled
+def survey(m: Machine, p: Pods, g: Gateway, out: Floats) -> int:
+    """Write one row per pod that is starting, ready or draining (`COLUMNS`, then the slot); how many.
+
+    Counters and blocks are those after the last whole step; blocks count as held from a step's beginning.
+    """
+    rows = 0
+    now = g.clock[NOW]
+    for r in range(g.count[TOP]):
+        if p.state[r] < STARTING or p.state[r] > DRAINING:
+            continue
+        made = 0
+        used = p.used[r]
+        if p.end[r] != NEVER:
+            low, high = 0, p.steps[r] - 1
+            while low < high:
+                middle = (low + high + 1) // 2
+                if p.start[r] + duration(p.step[r], p.growth[r], middle) <= now:
+                    low = middle
+                else:
+                    high = middle - 1
+            made = max(0, low)
+            used += blocks_grown(p, r, made + 1, m.block) + p.reserved[r]
+        out[rows, 0] = p.state[r]
+        out[rows, 1] = p.born[r]
+        out[rows, 2] = p.running[r]
+        out[rows, 3] = p.waiting[r]
+        out[rows, 4] = min(1.0, used / m.blocks)
+        out[rows, 5] = p.tokens[r] + made * p.decoders[r]
+        out[rows, 6] = p.prompts[r] + made * p.prefill[r]
+        out[rows, 7] = p.decode_seconds[r] + p.decoders[r] * duration(p.step[r], p.growth[r], made)
+        out[rows, 8] = p.preemptions[r]
+        out[rows, 9] = r
+        rows += 1
+    return rows
