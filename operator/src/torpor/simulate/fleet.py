@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,12 +24,15 @@ from torpor.simulate import replica_kernel as rk
 from torpor.simulate.view import View
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from torpor.simulate.profiles import StepCost
     from torpor.simulate.traces import Trace
 
 MOST_REPLICAS = 1000  # the API's own bound on maxReplicas
 COLD_START_CV = 0.2
 BLOCK_TOKENS = 16
+FIRST_SLOTS = 16
 
 
 class SimulationError(Exception):
@@ -103,7 +106,7 @@ class Run:
     end: when the last request was over. steps: (time, replicas asked for) at every change.
     """
 
-    requests: rk.Requests
+    requests: NDArray[Any]
     lives: list[tuple[float, float]] = field(default_factory=list)
     births: list[float] = field(default_factory=list)
     steps: list[tuple[float, int]] = field(default_factory=list)
@@ -130,8 +133,8 @@ class Simulation:
             setup.max_waiting,
             int(setup.reject),
         )
-        self.pods = rk.new_pods(16, self.machine, setup.queue_target)
-        self.survey = np.zeros((16, len(fk.COLUMNS) + 1))
+        self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine, setup.queue_target)
+        self._survey = np.zeros((FIRST_SLOTS, len(fk.COLUMNS) + 1))
         self.asked = 0
         self.cold_starts: list[float] = []
         self.result = Run(self.requests)
@@ -145,31 +148,41 @@ class Simulation:
             self._start(self.setup.initial, now, instantly=True)
             self.asked = self.setup.initial
             self.result.steps.append((now, self.asked))
-        self._decide(now)
+        until = now
         next_look = self.setup.look
-        while not self._over():
-            early = fk.run(self.machine, self.rules, self.requests, self.pods, self.gateway, next_look)
-            now = float(self.gateway.clock[fk.NOW])
-            self._bury()
-            self._decide(now)
+        gateway = self.gateway
+        while True:
+            early = fk.watch(
+                self.machine,
+                self.rules,
+                self.requests,
+                self.pods,
+                self._places,
+                *gateway,
+                until,
+                self._survey,
+            )
+            counts = gateway.count.tolist()
+            now = float(gateway.clock[fk.NOW])
+            if counts[fk.WOKEN] or counts[fk.LEFT]:
+                self._bury()
+            if self._over(counts):
+                return self._conclude()
+            self._decide(now, counts)
             if not early:
-                next_look += self.setup.look
-        return self._conclude(now)
+                until, next_look = next_look, next_look + self.setup.look
 
-    def _over(self) -> bool:
-        count = self.gateway.count
-        if count[fk.NEXT] < len(self.requests.arrival) or count[fk.HEAD] < count[fk.TAIL]:
+    def _over(self, counts: list[int]) -> bool:
+        if counts[fk.NEXT] < len(self.requests) or counts[fk.HEAD] < counts[fk.TAIL]:
             return False
-        top = count[fk.TOP]
-        return bool(np.all(self.pods.end[:top] == rk.NEVER))
+        return bool(np.all(self.pods["end"] == rk.NEVER))
 
-    def _decide(self, now: float) -> None:
-        rows = fk.survey(self.machine, self.pods, self.gateway, self.survey)
+    def _decide(self, now: float, counts: list[int]) -> None:
         view = View(
             now,
             self.asked,
-            self.survey[:rows].tolist(),
-            self.gateway.count.tolist(),
+            self._survey[: counts[fk.ROWS]].tolist(),
+            counts,
             self._gone_tokens,
             self.cold_starts,
             self.setup.max_num_seqs,
@@ -192,22 +205,22 @@ class Simulation:
         fk.judge(self.gateway, now)
 
     def _start(self, count: int, now: float, *, instantly: bool = False) -> None:
-        free = [int(r) for r in np.flatnonzero(self.pods.state == rk.EMPTY)[:count]]
+        free = [int(r) for r in np.flatnonzero(self.pods["state"] == rk.EMPTY)[:count]]
         while len(free) < count:
             self._grow()
-            free = [int(r) for r in np.flatnonzero(self.pods.state == rk.EMPTY)[:count]]
+            free = [int(r) for r in np.flatnonzero(self.pods["state"] == rk.EMPTY)[:count]]
         counts = self.gateway.count
         for r in free:
-            rk.reset(self.pods, r)
-            self.pods.born[r] = now
+            rk.reset(self.pods, self._places, r)
+            self.pods["born"][r] = now
             counts[fk.TOP] = max(counts[fk.TOP], r + 1)
             if instantly:
-                self.pods.state[r] = rk.READY
+                self.pods["state"][r] = rk.READY
                 counts[fk.N_READY] += 1
                 continue
             length = self._cold_start()
-            self.pods.state[r] = rk.STARTING
-            self.pods.ready_at[r] = now + length
+            self.pods["state"][r] = rk.STARTING
+            self.pods["ready_at"][r] = now + length
             counts[fk.N_STARTING] += 1
             self.result.births.append(now)
         if instantly:
@@ -220,50 +233,50 @@ class Simulation:
 
     def _stop(self, count: int, now: float) -> None:
         pods, counts = self.pods, self.gateway.count
-        starting = np.flatnonzero(pods.state == rk.STARTING)
-        ready = np.flatnonzero(pods.state == rk.READY)
+        starting = np.flatnonzero(pods["state"] == rk.STARTING)
+        ready = np.flatnonzero(pods["state"] == rk.READY)
         order = [
-            *sorted(starting.tolist(), key=lambda r: -pods.born[r]),
-            *sorted(ready.tolist(), key=lambda r: (pods.running[r] + pods.waiting[r], -pods.born[r])),
+            *sorted(starting.tolist(), key=lambda r: -pods["born"][r]),
+            *sorted(ready.tolist(), key=lambda r: (pods["running"][r] + pods["waiting"][r], -pods["born"][r])),
         ]
         for r in order[:count]:
-            if pods.state[r] == rk.STARTING:
+            if pods["state"][r] == rk.STARTING:
                 counts[fk.N_STARTING] -= 1
             else:
                 counts[fk.N_READY] -= 1
-            busy = pods.end[r] != rk.NEVER
-            pods.state[r] = rk.DRAINING if busy else rk.GONE
-            pods.died[r] = now
+            busy = pods["end"][r] != rk.NEVER
+            pods["state"][r] = rk.DRAINING if busy else rk.GONE
+            pods["died"][r] = now
         self._bury()
 
     def _bury(self) -> None:
         """Write down the lives of pods that are gone, the measured cold starts, and free the slots."""
         pods = self.pods
-        for place in np.flatnonzero((pods.state == rk.READY) & (pods.ready_at < rk.NEVER)):
-            self.cold_starts.append(float(pods.ready_at[place] - pods.born[place]))
-            pods.ready_at[place] = rk.NEVER
-        for place in np.flatnonzero(pods.state == rk.GONE):
-            self._record(int(place), float(pods.died[place]))
-            self._gone_tokens += int(pods.tokens[place])
-            pods.state[place] = rk.EMPTY
+        self.gateway.count[fk.WOKEN] = self.gateway.count[fk.LEFT] = 0
+        for place in np.flatnonzero((pods["state"] == rk.READY) & (pods["ready_at"] < rk.NEVER)):
+            self.cold_starts.append(float(pods["ready_at"][place] - pods["born"][place]))
+            pods["ready_at"][place] = rk.NEVER
+        for place in np.flatnonzero(pods["state"] == rk.GONE):
+            self._record(int(place), float(pods["died"][place]))
+            self._gone_tokens += int(pods["tokens"][place])
+            pods["state"][place] = rk.EMPTY
 
     def _record(self, r: int, died: float) -> None:
-        self.result.lives.append((float(self.pods.born[r]), died))
-        self.result.preemptions += int(self.pods.preemptions[r])
-        self.result.generated_tokens += int(self.pods.tokens[r])
-        self.result.prompt_tokens += int(self.pods.prompts[r])
+        self.result.lives.append((float(self.pods["born"][r]), died))
+        self.result.preemptions += int(self.pods["preemptions"][r])
+        self.result.generated_tokens += int(self.pods["tokens"][r])
+        self.result.prompt_tokens += int(self.pods["prompts"][r])
 
     def _grow(self) -> None:
-        old = self.pods
-        more = rk.new_pods(len(old.state), self.machine, self.setup.queue_target)
-        self.pods = rk.Pods(*(np.concatenate(pair) for pair in zip(old, more, strict=True)))
-        self.survey = np.zeros((len(self.pods.state), self.survey.shape[1]))
+        pods, places = rk.new_pods(len(self.pods), self.machine, self.setup.queue_target)
+        self.pods = np.concatenate([self.pods, pods])
+        self._places = np.concatenate([self._places, places])
+        self._survey = np.zeros((len(self.pods), self._survey.shape[1]))
 
-    def _conclude(self, now: float) -> Run:
+    def _conclude(self) -> Run:
         requests = self.requests
-        ends = [*requests.arrival[-1:], np.nanmax(requests.finish, initial=0.0)]
+        ends = [*requests["arrival"][-1:], np.nanmax(requests["finish"], initial=0.0)]
         self.result.end = float(max(ends))
-        del now
-        for place in np.flatnonzero((self.pods.state != rk.EMPTY) & (self.pods.state != rk.GONE)):
-            self._record(int(place), max(self.result.end, float(self.pods.born[place])))
+        for place in np.flatnonzero((self.pods["state"] != rk.EMPTY) & (self.pods["state"] != rk.GONE)):
+            self._record(int(place), max(self.result.end, float(self.pods["born"][place])))
         return self.result

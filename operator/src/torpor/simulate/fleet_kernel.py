@@ -12,7 +12,7 @@ cold; what happens then is the policy's business.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,6 @@ from torpor.simulate.replica_kernel import (
     REFUSED,
     STARTING,
     Machine,
-    Pods,
-    Requests,
     arrive,
     begin,
     blocks_grown,
@@ -40,8 +38,8 @@ if TYPE_CHECKING:
 
 COLD, GROWING, BUSY = range(3)
 # Places in Gateway.count.
-NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS = range(11)
-COUNTS = 11
+NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS, WOKEN, LEFT, ROWS = range(14)
+COUNTS = 14
 # Places in Gateway.clock.
 NOW, SINCE = range(2)
 # Columns of what `survey` tells about a pod.
@@ -72,13 +70,13 @@ def new_gateway(requests: int) -> Gateway:
 
 
 @compiled
-def least_loaded(p: Pods, top: int, line: int, turn: int) -> int:
+def least_loaded(p: Any, top: int, line: int, turn: int) -> int:
     """`dispatch.least_loaded` among the ready pods below their line; -1 where there is none."""
     least = line
     tied = 0
     for r in range(top):
-        if p.state[r] == READY:
-            load = p.running[r] + p.waiting[r]
+        if p[r].state == READY:
+            load = p[r].running + p[r].waiting
             if load < least:
                 least = load
                 tied = 1
@@ -88,7 +86,7 @@ def least_loaded(p: Pods, top: int, line: int, turn: int) -> int:
         return -1
     skip = turn % tied
     for r in range(top):
-        if p.state[r] == READY and p.running[r] + p.waiting[r] == least:
+        if p[r].state == READY and p[r].running + p[r].waiting == least:
             if skip == 0:
                 return r
             skip -= 1
@@ -111,52 +109,53 @@ def judge(g: Gateway, now: float) -> None:
 
 
 @compiled
-def advance(m: Machine, q: Requests, p: Pods, g: Gateway, r: int) -> int:
+def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> int:
     """End the steps of pod `r` and begin the next; a drained pod is gone. How many requests ended."""
-    now = p.end[r]
-    done = finish(m, q, p, r)
-    begin(m, q, p, r, now)
-    if p.state[r] == DRAINING and p.end[r] == NEVER:
-        p.state[r] = GONE
-        p.died[r] = now
+    now = p[r].end
+    done = finish(m, q, p[r], w[r])
+    begin(m, q, p[r], w[r], now)
+    if p[r].state == DRAINING and p[r].end == NEVER:
+        p[r].state = GONE
+        g.count[LEFT] += 1
+        p[r].died = now
     return done
 
 
 @compiled
-def send(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, i: int, now: float) -> bool:
+def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, now: float) -> bool:
     """Give request `i` to a replica; False where none takes it."""
     r = least_loaded(p, g.count[TOP], rules.line, g.count[TURN])
     if r < 0:
         return False
     g.count[TURN] += 1
-    q.sent[i] = now
-    arrive(m, q, p, r, i, now)
+    q[i].sent = now
+    arrive(m, q, p[r], w[r], i, now)
     return True
 
 
 @compiled
-def serve_line(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, now: float) -> None:
+def serve_line(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> None:
     """Send as many as there is room for, first come, first served."""
-    while g.count[HEAD] < g.count[TAIL] and send(m, rules, q, p, g, g.line[g.count[HEAD]], now):
+    while g.count[HEAD] < g.count[TAIL] and send(m, rules, q, p, w, g, g.line[g.count[HEAD]], now):
         g.count[HEAD] += 1
 
 
 @compiled
-def receive(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, now: float) -> bool:
+def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> bool:
     """Take in the next request; True where it is the first to find the fleet cold."""
     i = g.count[NEXT]
     g.count[NEXT] += 1
     g.count[ARRIVED] += 1
-    g.count[PROMPTS] += q.prompt[i]
-    if q.prompt[i] + q.output[i] > m.blocks * m.block:
-        q.end[i] = REFUSED  # no cache could ever hold it: the engine answers 400
+    g.count[PROMPTS] += q[i].prompt
+    if q[i].prompt + q[i].output > m.blocks * m.block:
+        q[i].end = REFUSED  # no cache could ever hold it: the engine answers 400
         return False
     waiting = g.count[TAIL] - g.count[HEAD]
-    if waiting == 0 and send(m, rules, q, p, g, i, now):
+    if waiting == 0 and send(m, rules, q, p, w, g, i, now):
         return False
     cold = g.count[REGIME] == COLD
     if waiting >= rules.most or (cold and rules.reject == 1):
-        q.end[i] = REFUSED
+        q[i].end = REFUSED
     else:
         g.line[g.count[TAIL]] = i
         g.count[TAIL] += 1
@@ -167,96 +166,117 @@ def receive(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, now: flo
 
 
 @compiled
-def run(m: Machine, rules: Rules, q: Requests, p: Pods, g: Gateway, until: float) -> bool:
+def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: float) -> bool:
     """Let time pass up to `until`; True where it stopped before, at the first request that finds it cold."""
-    total = len(q.arrival)
+    total = len(q)
     head = 0
     while True:
         top = g.count[TOP]
         waits = g.count[HEAD] < g.count[TAIL]
         now = until
         what = 0
-        if g.count[NEXT] < total and q.arrival[g.count[NEXT]] < now:
-            now = q.arrival[g.count[NEXT]]
+        if g.count[NEXT] < total and q[g.count[NEXT]].arrival < now:
+            now = q[g.count[NEXT]].arrival
             what = 1
         if waits:
             limit = rules.queue if g.count[REGIME] == BUSY else rules.hold
             head = g.line[g.count[HEAD]]
-            deadline = max(q.arrival[head], g.clock[SINCE]) + limit
+            deadline = max(q[head].arrival, g.clock[SINCE]) + limit
             if deadline <= now:
                 now = max(deadline, g.clock[NOW])
                 what = 2
         which = -1
         if g.count[N_STARTING] > 0:
             for r in range(top):
-                if p.state[r] == STARTING and p.ready_at[r] <= now:
-                    now = p.ready_at[r]
+                if p[r].state == STARTING and p[r].ready_at <= now:
+                    now = p[r].ready_at
                     what = 3
                     which = r
         if waits:
             for r in range(top):
-                if p.state[r] == READY and p.end[r] <= now:
-                    now = p.end[r]
+                if p[r].state == READY and p[r].end <= now:
+                    now = p[r].end
                     what = 4
                     which = r
             if what == 4:
                 g.clock[NOW] = now
-                if advance(m, q, p, g, which) > 0:
-                    serve_line(m, rules, q, p, g, now)
+                if advance(m, q, p, w, g, which) > 0:
+                    serve_line(m, rules, q, p, w, g, now)
                 continue
         for r in range(top):
-            while p.end[r] <= now:
-                advance(m, q, p, g, r)
+            while p[r].end <= now:
+                advance(m, q, p, w, g, r)
         g.clock[NOW] = now
         if what == 0:
             return False
         if what == 1:
-            if receive(m, rules, q, p, g, now):
+            if receive(m, rules, q, p, w, g, now):
                 return True
         elif what == 2:
-            q.end[head] = EXPIRED
-            q.finish[head] = now
+            q[head].end = EXPIRED
+            q[head].finish = now
             g.count[HEAD] += 1
         else:
-            p.state[which] = READY
+            p[which].state = READY
             g.count[N_STARTING] -= 1
             g.count[N_READY] += 1
+            g.count[WOKEN] += 1
             judge(g, now)
-            serve_line(m, rules, q, p, g, now)
+            serve_line(m, rules, q, p, w, g, now)
 
 
 @compiled
-def survey(m: Machine, p: Pods, g: Gateway, out: Floats) -> int:
-    """Write one row per pod that is starting, ready or draining (`COLUMNS`, then the slot); how many.
+def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
+    """Write one row per pod that is starting, ready or draining (`COLUMNS`, then the slot).
 
     Counters and blocks are those after the last whole step; blocks count as held from a step's beginning.
     """
     rows = 0
     now = g.clock[NOW]
     for r in range(g.count[TOP]):
-        if p.state[r] < STARTING or p.state[r] > DRAINING:
+        if p[r].state < STARTING or p[r].state > DRAINING:
             continue
         made = 0
-        used = p.used[r]
-        if p.end[r] != NEVER:
-            low, high = 0, p.steps[r] - 1
+        used = p[r].used
+        if p[r].end != NEVER:
+            low, high = 0, p[r].steps - 1
             while low < high:
                 middle = (low + high + 1) // 2
-                if p.start[r] + duration(p.step[r], p.growth[r], middle) <= now:
+                if p[r].start + duration(p[r].step, p[r].growth, middle) <= now:
                     low = middle
                 else:
                     high = middle - 1
             made = max(0, low)
-            used += blocks_grown(p, r, made + 1, m.block) + p.reserved[r]
-        out[rows, 0] = p.state[r]
-        out[rows, 1] = p.born[r]
-        out[rows, 2] = p.running[r]
-        out[rows, 3] = p.waiting[r]
+            used += blocks_grown(p[r], w[r], made + 1, m.block) + p[r].reserved
+        out[rows, 0] = p[r].state
+        out[rows, 1] = p[r].born
+        out[rows, 2] = p[r].running
+        out[rows, 3] = p[r].waiting
         out[rows, 4] = min(1.0, used / m.blocks)
-        out[rows, 5] = p.tokens[r] + made * p.decoders[r]
-        out[rows, 6] = p.prompts[r] + made * p.prefill[r]
-        out[rows, 7] = p.decode_seconds[r] + p.decoders[r] * duration(p.step[r], p.growth[r], made)
-        out[rows, 8] = p.preemptions[r]
+        out[rows, 5] = p[r].tokens + made * p[r].decoders
+        out[rows, 6] = p[r].prompts + made * p[r].prefill
+        out[rows, 7] = p[r].decode_seconds + p[r].decoders * duration(p[r].step, p[r].growth, made)
+        out[rows, 8] = p[r].preemptions
         out[rows, 9] = r
         rows += 1
-    return rows
+    g.count[ROWS] = rows
+
+
+@compiled
+def watch(
+    m: Machine,
+    rules: Rules,
+    q: Any,
+    p: Any,
+    w: Ints,
+    line: Ints,
+    count: Ints,
+    clock: Floats,
+    until: float,
+    out: Floats,
+) -> bool:
+    """`run` and `survey` in one call: what happens between two looks."""
+    g = Gateway(line, count, clock)
+    early = run(m, rules, q, p, w, g, until)
+    survey(m, p, w, g, out)
+    return early

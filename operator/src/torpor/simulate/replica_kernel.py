@@ -52,96 +52,79 @@ class Machine(NamedTuple):
     blocks: int
 
 
-class Requests(NamedTuple):
-    """All requests of a run, in order of arrival. Times in seconds, NaN until they happen."""
+# One request. Times in seconds, NaN until they happen; `generated` is valid while the sequence does not decode.
+REQUEST = np.dtype(
+    [
+        ("arrival", np.float64),
+        ("prompt", np.int64),
+        ("output", np.int64),
+        ("generated", np.int64),
+        ("sent", np.float64),  # when the gateway gave it to a replica
+        ("first", np.float64),
+        ("finish", np.float64),
+        ("end", np.int64),
+    ]
+)
 
-    arrival: Floats
-    prompt: Ints
-    output: Ints
-    generated: Ints  # valid while the sequence does not decode
-    sent: Floats  # when the gateway gave it to a replica
-    first: Floats
-    finish: Floats
-    end: Ints
-
-
-class Pods(NamedTuple):
-    """State of every replica; the first index is the slot of a pod."""
-
-    state: Ints
-    born: Floats
-    ready_at: Floats
-    died: Floats
-    start: Floats  # of the steps under way
-    end: Floats  # of the last of them; inf: idle
-    step: Floats  # seconds of the first of them
-    growth: Floats  # seconds that each further one is longer
-    steps: Ints  # how many are under way
-    open: Ints  # 1: an arrival could be admitted at the next step, so it ends the run
-    clock: Ints  # steps made so far
-    running: Ints
-    waiting: Ints
-    decoders: Ints  # of those running, these decode; they stand first
-    partial: Ints  # 1: the last of those running will not be through its prompt when the steps are over
-    progress: Ints  # tokens of it that will be in the cache then
-    prefill: Ints  # prompt tokens per step under way
-    reserved: Ints  # blocks that prompts take in the steps under way
-    kv: Ints  # tokens in the cache when the steps under way began
-    used: Ints  # blocks held then
-    next_done: Ints  # number of the step after which the next decoder ends
-    tokens: Ints  # generated in all
-    prompts: Ints  # prompt tokens computed in all
-    decode_seconds: Floats  # sum over generated tokens of the step that made them (first tokens left out)
-    preemptions: Ints
-    slots: Ints  # [pod, place] request, in order of admission
-    due: Ints  # [pod, place] step after which it ends
-    residue: Ints  # [pod, r] decoders whose context minus the clock is r modulo the block size
-    queue: Ints  # [pod, ring] requests that wait inside
-    head: Ints  # [pod] where the ring begins
-
-
-def new_pods(count: int, machine: Machine, queue_target: int) -> Pods:
-    """`count` empty slots for replicas of that kind, behind a dispatch line of seqs + queue_target."""
-    ring = machine.seqs + queue_target + 1
-    wide = {"slots": machine.seqs, "due": machine.seqs, "residue": machine.block, "queue": ring}
-    floats = {"born", "ready_at", "died", "start", "end", "step", "growth", "decode_seconds"}
-    made: dict[str, Any] = {}
-    for name in Pods._fields:
-        shape = (count, wide[name]) if name in wide else count
-        made[name] = np.zeros(shape, np.float64 if name in floats else np.int64)
-    made["end"][:] = NEVER
-    made["ready_at"][:] = NEVER
-    made["next_done"][:] = FAR
-    return Pods(**made)
+# One replica. "The steps" are those under way.
+POD = np.dtype(
+    [
+        ("state", np.int64),
+        ("born", np.float64),
+        ("ready_at", np.float64),
+        ("died", np.float64),
+        ("start", np.float64),  # of the steps
+        ("end", np.float64),  # of the last of them; inf: idle
+        ("step", np.float64),  # seconds of the first of them
+        ("growth", np.float64),  # seconds that each further one is longer
+        ("steps", np.int64),  # how many they are
+        ("open", np.int64),  # 1: an arrival could be admitted at the next step, so it ends the run
+        ("clock", np.int64),  # steps made before
+        ("running", np.int64),
+        ("waiting", np.int64),
+        ("decoders", np.int64),  # of those running, these decode; they stand first
+        ("partial", np.int64),  # 1: the last of those running is not through its prompt after the steps
+        ("progress", np.int64),  # tokens of it that will be in the cache then
+        ("prefill", np.int64),  # prompt tokens per step
+        ("reserved", np.int64),  # blocks that prompts take in the steps
+        ("kv", np.int64),  # tokens in the cache before the steps
+        ("used", np.int64),  # blocks held before the steps
+        ("next_done", np.int64),  # number of the step after which the next decoder ends
+        ("tokens", np.int64),  # generated in all
+        ("prompts", np.int64),  # prompt tokens computed in all
+        ("decode_seconds", np.float64),  # the sum over generated tokens, first ones left out, of their steps
+        ("preemptions", np.int64),
+        ("head", np.int64),  # where the ring of those that wait begins
+    ]
+)
 
 
-def new_requests(arrival: Floats, prompt: Ints, output: Ints) -> Requests:
-    """Requests that nobody has seen yet."""
-    count = len(arrival)
-    nothing = np.full(count, np.nan)
-    return Requests(
-        np.ascontiguousarray(arrival, np.float64),
-        np.ascontiguousarray(prompt, np.int64),
-        np.ascontiguousarray(output, np.int64),
-        np.zeros(count, np.int64),
-        nothing.copy(),
-        nothing.copy(),
-        nothing.copy(),
-        np.zeros(count, np.int64),
-    )
+def new_pods(count: int, machine: Machine, queue_target: int) -> tuple[Any, Ints]:
+    """`count` empty slots for replicas, and a row of places for each: decoders per residue (their context less
+    the clock, modulo the block size), the requests that run in order of admission, the step after which each
+    ends, and the ring of those that wait inside, behind a dispatch line of seqs + queue_target.
+    """
+    pods = np.zeros(count, POD)
+    pods["end"] = NEVER
+    width = machine.block + 3 * machine.seqs + queue_target + 1
+    return pods, np.zeros((count, width), np.int64)
 
 
-@compiled
-def reset(p: Pods, r: int) -> None:
+def new_requests(arrival: Floats, prompt: Ints, output: Ints) -> Any:
+    """Requests that nobody has seen yet, in order of arrival."""
+    requests = np.zeros(len(arrival), REQUEST)
+    requests["arrival"], requests["prompt"], requests["output"] = arrival, prompt, output
+    for name in ("sent", "first", "finish"):
+        requests[name] = np.nan
+    return requests
+
+
+def reset(pods: Any, places: Ints, r: int) -> None:
     """Make slot `r` a pod that has never worked."""
-    p.end[r] = NEVER
-    p.ready_at[r] = NEVER
-    p.next_done[r] = FAR
-    p.steps[r] = p.open[r] = p.clock[r] = p.running[r] = p.waiting[r] = p.decoders[r] = 0
-    p.partial[r] = p.progress[r] = p.prefill[r] = p.reserved[r] = p.kv[r] = p.used[r] = 0
-    p.tokens[r] = p.prompts[r] = p.preemptions[r] = p.head[r] = 0
-    p.decode_seconds[r] = 0.0
-    p.residue[r, :] = 0
+    pods[r] = np.zeros(1, POD)[0]
+    pods["end"][r] = pods["ready_at"][r] = NEVER
+    pods["next_done"][r] = FAR
+    places[r] = 0
 
 
 @compiled
@@ -151,23 +134,23 @@ def blocks_of(tokens: int, block: int) -> int:
 
 
 @compiled
-def blocks_grown(p: Pods, r: int, steps: int, block: int) -> int:
+def blocks_grown(pod: Any, w: Ints, steps: int, block: int) -> int:
     """Blocks that the decoders take in the next `steps` steps."""
-    grown = p.decoders[r] * (steps // block)
+    grown = pod.decoders * (steps // block)
     for j in range(steps % block):
-        grown += p.residue[r, (-(p.clock[r] + j)) % block]
+        grown += w[(-(pod.clock + j)) % block]
     return grown
 
 
 @compiled
-def fitting_steps(m: Machine, p: Pods, r: int, steps: int, chunk: int, progress: int) -> int:
+def fitting_steps(m: Machine, pod: Any, w: Ints, steps: int, chunk: int, progress: int) -> int:
     """The most steps, at most `steps`, for which there are blocks. At least 1: the first is known to fit."""
-    free = m.blocks - p.used[r]
+    free = m.blocks - pod.used
     held = blocks_of(progress, m.block)
     low, high = 1, steps
     while low < high:
         middle = (low + high + 1) // 2
-        need = blocks_grown(p, r, middle, m.block) + blocks_of(progress + middle * chunk, m.block) - held
+        need = blocks_grown(pod, w, middle, m.block) + blocks_of(progress + middle * chunk, m.block) - held
         if need <= free:
             low = middle
         else:
@@ -195,209 +178,209 @@ def steps_until(step: float, growth: float, elapsed: float) -> int:
 
 
 @compiled
-def put_back(m: Machine, q: Requests, p: Pods, r: int) -> None:
+def put_back(m: Machine, q: Any, pod: Any, w: Ints) -> None:
     """Preempt the one admitted last: its blocks are free, it waits first in line and starts over."""
-    place = p.running[r] - 1
-    i = p.slots[r, place]
-    if p.partial[r]:
-        context = p.progress[r]
-        p.partial[r] = p.progress[r] = 0
+    place = pod.running - 1
+    i = w[m.block + place]
+    if pod.partial:
+        context = pod.progress
+        pod.partial = pod.progress = 0
     else:
-        q.generated[i] = q.output[i] - (p.due[r, place] - p.clock[r])
-        context = q.prompt[i] + q.generated[i] - 1
-        p.residue[r, (context - p.clock[r]) % m.block] -= 1
-        p.decoders[r] -= 1
-    p.kv[r] -= context
-    p.used[r] -= blocks_of(context, m.block)
-    p.running[r] = place
-    p.preemptions[r] += 1
-    ring = p.queue.shape[1]
-    p.head[r] = (p.head[r] - 1) % ring
-    p.queue[r, p.head[r]] = i
-    p.waiting[r] += 1
+        q[i].generated = q[i].output - (w[m.block + m.seqs + place] - pod.clock)
+        context = q[i].prompt + q[i].generated - 1
+        w[(context - pod.clock) % m.block] -= 1
+        pod.decoders -= 1
+    pod.kv -= context
+    pod.used -= blocks_of(context, m.block)
+    pod.running = place
+    pod.preemptions += 1
+    ring = (len(w) - m.block - 2 * m.seqs)
+    pod.head = (pod.head - 1) % ring
+    w[m.block + 2 * m.seqs + pod.head] = i
+    pod.waiting += 1
 
 
 @compiled
-def make_room(m: Machine, q: Requests, p: Pods, r: int) -> bool:
+def make_room(m: Machine, q: Any, pod: Any, w: Ints) -> bool:
     """Preempt until the running have blocks for one step; whether somebody was preempted.
 
     Blocks are given out in order of admission, so who stands last goes first.
     """
     preempted = False
-    free = m.blocks - p.used[r]
+    free = m.blocks - pod.used
     place = 0
-    while place < p.running[r]:
-        if place < p.decoders[r]:
-            i = p.slots[r, place]
-            context = q.prompt[i] + q.output[i] - (p.due[r, place] - p.clock[r]) - 1
+    while place < pod.running:
+        if place < pod.decoders:
+            i = w[m.block + place]
+            context = q[i].prompt + q[i].output - (w[m.block + m.seqs + place] - pod.clock) - 1
             take = 1
         else:
-            i = p.slots[r, place]
-            context = p.progress[r]
-            take = min(q.prompt[i] + q.generated[i] - context, m.budget - place)
+            i = w[m.block + place]
+            context = pod.progress
+            take = min(q[i].prompt + q[i].generated - context, m.budget - place)
         need = blocks_of(context + take, m.block) - blocks_of(context, m.block)
-        while free < need and place < p.running[r]:
-            before = p.used[r]
-            put_back(m, q, p, r)
-            free += before - p.used[r]
+        while free < need and place < pod.running:
+            before = pod.used
+            put_back(m, q, pod, w)
+            free += before - pod.used
             preempted = True
-        if place >= p.running[r]:
+        if place >= pod.running:
             break
         free -= need
         place += 1
     if preempted:
-        p.next_done[r] = FAR
-        for k in range(p.decoders[r]):
-            p.next_done[r] = min(p.next_done[r], p.due[r, k])
+        pod.next_done = FAR
+        for k in range(pod.decoders):
+            pod.next_done = min(pod.next_done, w[m.block + m.seqs + k])
     return preempted
 
 
 @compiled
-def begin(m: Machine, q: Requests, p: Pods, r: int, now: float) -> None:
+def begin(m: Machine, q: Any, pod: Any, w: Ints, now: float) -> None:
     """Decide the next steps, as many as can be known now."""
     preempted = False
-    if p.used[r] + 2 * p.running[r] + blocks_of(m.budget, m.block) + 1 > m.blocks:
-        preempted = make_room(m, q, p, r)
-    n = p.running[r]
-    decoders = p.decoders[r]
+    if pod.used + 2 * pod.running + blocks_of(m.budget, m.block) + 1 > m.blocks:
+        preempted = make_room(m, q, pod, w)
+    n = pod.running
+    decoders = pod.decoders
     left = m.budget - decoders
-    p.prefill[r] = p.reserved[r] = p.open[r] = 0
+    pod.prefill = pod.reserved = pod.open = 0
     steps = 1
     growth = 0.0
     computed = 0  # prompt tokens that cost prefill time
     whole = True  # the steps are over before anything but decoding happens
     chunked = False
-    if p.partial[r]:
-        i = p.slots[r, n - 1]
-        rest = q.prompt[i] + q.generated[i] - p.progress[r]
+    if pod.partial:
+        i = w[m.block + n - 1]
+        rest = q[i].prompt + q[i].generated - pod.progress
         take = min(rest, left)
-        if q.generated[i] == 0 or take > 1:
+        if q[i].generated == 0 or take > 1:
             computed += take
-        held = blocks_of(p.progress[r], m.block)
+        held = blocks_of(pod.progress, m.block)
         whole = False
         if rest > take:
             chunked = True
             if not preempted:
                 steps = (rest - 1) // take
-                if p.next_done[r] - p.clock[r] < steps:
-                    steps = p.next_done[r] - p.clock[r]
-                steps = fitting_steps(m, p, r, steps, take, p.progress[r])
+                if pod.next_done - pod.clock < steps:
+                    steps = pod.next_done - pod.clock
+                steps = fitting_steps(m, pod, w, steps, take, pod.progress)
             growth = m.c * (decoders + take)
         else:
-            p.partial[r] = 0
-        p.reserved[r] = blocks_of(p.progress[r] + steps * take, m.block) - held
-        p.progress[r] += steps * take
-        p.prefill[r] = take
+            pod.partial = 0
+        pod.reserved = blocks_of(pod.progress + steps * take, m.block) - held
+        pod.progress += steps * take
+        pod.prefill = take
         left -= take
     if not (chunked or preempted):
-        free = m.blocks - p.used[r] - p.reserved[r] - blocks_grown(p, r, 1, m.block)
-        while p.waiting[r] > 0 and left > 0 and n < m.seqs:
-            i = p.queue[r, p.head[r]]
-            total = q.prompt[i] + q.generated[i]
+        free = m.blocks - pod.used - pod.reserved - blocks_grown(pod, w, 1, m.block)
+        while pod.waiting > 0 and left > 0 and n < m.seqs:
+            i = w[m.block + 2 * m.seqs + pod.head]
+            total = q[i].prompt + q[i].generated
             take = min(total, left)
             need = blocks_of(take, m.block)
             if need > free:
                 break
             free -= need
-            p.head[r] = (p.head[r] + 1) % p.queue.shape[1]
-            p.waiting[r] -= 1
-            p.slots[r, n] = i
+            pod.head = (pod.head + 1) % (len(w) - m.block - 2 * m.seqs)
+            pod.waiting -= 1
+            w[m.block + n] = i
             n += 1
             whole = False
-            p.reserved[r] += need
-            p.prefill[r] += take
+            pod.reserved += need
+            pod.prefill += take
             left -= take
-            if q.generated[i] == 0 or take > 1:
+            if q[i].generated == 0 or take > 1:
                 computed += take
             if take < total:
-                p.partial[r] = 1
-                p.progress[r] = take
-        p.running[r] = n
+                pod.partial = 1
+                pod.progress = take
+        pod.running = n
     if n == 0:
-        p.end[r] = NEVER
-        p.steps[r] = 0
+        pod.end = NEVER
+        pod.steps = 0
         return
     if whole and not preempted:
-        steps = fitting_steps(m, p, r, p.next_done[r] - p.clock[r], 0, 0)
+        steps = fitting_steps(m, pod, w, pod.next_done - pod.clock, 0, 0)
         growth = m.c * decoders
-        p.open[r] = 1 if p.waiting[r] == 0 and n < m.seqs else 0
-    p.step[r] = m.a + m.b * n + m.c * p.kv[r] + m.d * computed
-    p.growth[r] = growth
-    p.steps[r] = steps
-    p.start[r] = now
-    p.end[r] = now + duration(p.step[r], growth, steps)
+        pod.open = 1 if pod.waiting == 0 and n < m.seqs else 0
+    pod.step = m.a + m.b * n + m.c * pod.kv + m.d * computed
+    pod.growth = growth
+    pod.steps = steps
+    pod.start = now
+    pod.end = now + duration(pod.step, growth, steps)
 
 
 @compiled
-def finish(m: Machine, q: Requests, p: Pods, r: int) -> int:
+def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
     """End the steps under way; how many sequences ended with them. `begin` must follow."""
-    now = p.end[r]
-    steps = p.steps[r]
-    decoders = p.decoders[r]
-    p.used[r] += blocks_grown(p, r, steps, m.block) + p.reserved[r]
-    p.kv[r] += steps * (decoders + p.prefill[r])
-    p.clock[r] += steps
-    p.tokens[r] += decoders * steps
-    p.prompts[r] += p.prefill[r] * steps
-    p.decode_seconds[r] += decoders * (now - p.start[r])
-    clock = p.clock[r]
-    n = p.running[r]
-    through = n - p.partial[r]
-    if p.next_done[r] > clock and through == decoders:
+    now = pod.end
+    steps = pod.steps
+    decoders = pod.decoders
+    pod.used += blocks_grown(pod, w, steps, m.block) + pod.reserved
+    pod.kv += steps * (decoders + pod.prefill)
+    pod.clock += steps
+    pod.tokens += decoders * steps
+    pod.prompts += pod.prefill * steps
+    pod.decode_seconds += decoders * (now - pod.start)
+    clock = pod.clock
+    n = pod.running
+    through = n - pod.partial
+    if pod.next_done > clock and through == decoders:
         return 0
     kept = 0
     done = 0
     next_done = FAR
     for place in range(n):
-        i = p.slots[r, place]
+        i = w[m.block + place]
         if place < decoders:
-            due = p.due[r, place]
-            context = q.prompt[i] + q.output[i] - 1
+            due = w[m.block + m.seqs + place]
+            context = q[i].prompt + q[i].output - 1
             if due == clock:
-                p.residue[r, (context - clock) % m.block] -= 1
+                w[(context - clock) % m.block] -= 1
         elif place < through:
-            context = q.prompt[i] + q.generated[i]
-            if q.generated[i] < q.output[i]:
-                q.generated[i] += 1
-                p.tokens[r] += 1
-            if math.isnan(q.first[i]):
-                q.first[i] = now
-            due = clock + q.output[i] - q.generated[i]
+            context = q[i].prompt + q[i].generated
+            if q[i].generated < q[i].output:
+                q[i].generated += 1
+                pod.tokens += 1
+            if math.isnan(q[i].first):
+                q[i].first = now
+            due = clock + q[i].output - q[i].generated
             if due > clock:
-                p.residue[r, (context - clock) % m.block] += 1
+                w[(context - clock) % m.block] += 1
         else:
-            p.slots[r, kept] = i
+            w[m.block + kept] = i
             kept += 1
             continue
         if due == clock:
-            q.generated[i] = q.output[i]
-            q.finish[i] = now
-            q.end[i] = COMPLETED
-            p.kv[r] -= context
-            p.used[r] -= blocks_of(context, m.block)
+            q[i].generated = q[i].output
+            q[i].finish = now
+            q[i].end = COMPLETED
+            pod.kv -= context
+            pod.used -= blocks_of(context, m.block)
             done += 1
             continue
-        p.slots[r, kept] = i
-        p.due[r, kept] = due
+        w[m.block + kept] = i
+        w[m.block + m.seqs + kept] = due
         next_done = min(next_done, due)
         kept += 1
-    p.running[r] = kept
-    p.decoders[r] = kept - p.partial[r]
-    p.next_done[r] = next_done
+    pod.running = kept
+    pod.decoders = kept - pod.partial
+    pod.next_done = next_done
     return done
 
 
 @compiled
-def arrive(m: Machine, q: Requests, p: Pods, r: int, i: int, now: float) -> None:
+def arrive(m: Machine, q: Any, pod: Any, w: Ints, i: int, now: float) -> None:
     """Queue request `i` at replica `r`. It is admitted, at the earliest, with the step after the present one."""
-    ring = p.queue.shape[1]
-    p.queue[r, (p.head[r] + p.waiting[r]) % ring] = i
-    p.waiting[r] += 1
-    if p.end[r] == NEVER:
-        begin(m, q, p, r, now)
-    elif p.open[r]:
-        p.open[r] = 0
-        steps = steps_until(p.step[r], p.growth[r], now - p.start[r])
-        if steps < p.steps[r]:
-            p.steps[r] = steps
-            p.end[r] = p.start[r] + duration(p.step[r], p.growth[r], steps)
+    ring = (len(w) - m.block - 2 * m.seqs)
+    w[m.block + 2 * m.seqs + (pod.head + pod.waiting) % ring] = i
+    pod.waiting += 1
+    if pod.end == NEVER:
+        begin(m, q, pod, w, now)
+    elif pod.open:
+        pod.open = 0
+        steps = steps_until(pod.step, pod.growth, now - pod.start)
+        if steps < pod.steps:
+            pod.steps = steps
+            pod.end = pod.start + duration(pod.step, pod.growth, steps)
