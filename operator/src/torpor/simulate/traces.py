@@ -78,17 +78,7 @@ def _lines(path: Path) -> list[str]:
         raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not text.strip():
         raise TraceError(f"{path}: empty: a trace has at least one request")
-    if not text.endswith("\n"):
-        _refuse_half_a_line(path, text)
     return text.splitlines()
-
-
-def _refuse_half_a_line(path: Path, text: str) -> None:
-    """A last line without an end is fine where it is whole: JSON says so itself, in a table nothing does."""
-    last = text.rsplit("\n", 1)[-1]
-    if text.lstrip().startswith("{"):
-        return
-    raise TraceError(f"{path}: truncated: the last line ({last[:40]!r}) has no end; add a line break if it is whole")
 
 
 def _numbers(path: Path, lines: Sequence[str]) -> list[tuple[float, int, int]]:
@@ -99,7 +89,7 @@ def _numbers(path: Path, lines: Sequence[str]) -> list[tuple[float, int, int]]:
             arrival, prompt, output = fields
             rows.append((float(arrival), int(prompt), int(output)))
         except ValueError:
-            raise _malformed(path, number, line) from None
+            raise _malformed(path, number, line, len(lines) + 1) from None
     return rows
 
 
@@ -115,7 +105,7 @@ def _azure(path: Path, lines: Sequence[str]) -> list[tuple[float, int, int]]:
             seconds = (moment - origin).total_seconds() + (float("0." + fraction) if fraction else 0.0)
             rows.append((seconds, int(prompt), int(output)))
         except (ValueError, TypeError):
-            raise _malformed(path, number, line) from None
+            raise _malformed(path, number, line, len(lines) + 1) from None
     return rows
 
 
@@ -129,14 +119,14 @@ def _mooncake(path: Path, lines: Sequence[str]) -> list[tuple[float, int, int]]:
                 raise TypeError
             rows.append((float(row["timestamp"]) / 1000.0, prompt, output))
         except (ValueError, KeyError, TypeError):
-            if number == len(lines) > 1:
-                raise TraceError(f"{path}: truncated: line {number} is cut short: {line[:40]!r}") from None
-            raise _malformed(path, number, line) from None
+            raise _malformed(path, number, line, len(lines)) from None
     return rows
 
 
-def _malformed(path: Path, number: int, line: str) -> TraceError:
-    return TraceError(f"{path}: line {number}: {line[:60]!r} is no time and two whole numbers of tokens")
+def _malformed(path: Path, number: int, line: str, last: int) -> TraceError:
+    """A line that cannot be read is the sign of a file that was cut short where it is the last."""
+    cut = "truncated: " if number == last > 2 else ""
+    return TraceError(f"{path}: {cut}line {number}: {line[:60]!r} is no time and two whole numbers of tokens")
 
 
 def _checked(path: Path, rows: Sequence[tuple[float, int, int]], first: int) -> Trace:
