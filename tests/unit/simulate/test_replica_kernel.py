@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("numba")
-
 from torpor.simulate import replica_kernel as rk
 from torpor.simulate.engine_model import EngineLimits, EngineModel
 from torpor.simulate.fleet import Setup, Simulation
@@ -76,6 +72,6 @@ def test_leaps_and_steps_tell_the_same_times(
     first, finish, preemptions = by_steps(trace, setup)
     got, got_preemptions = by_leaps(trace, setup)
     assert got_preemptions == preemptions
-    assert (got['end'] == rk.COMPLETED).all()
-    np.testing.assert_allclose(got['first'], first, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(got['finish'], finish, rtol=1e-9, atol=1e-9)
+    assert (got["end"] == rk.COMPLETED).all()
+    np.testing.assert_allclose(got["first"], first, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(got["finish"], finish, rtol=1e-9, atol=1e-9)

@@ -23,6 +23,7 @@ class InputError(Exception):
 
 
 def simulate(
+    *,
     trace: Annotated[Path, typer.Option(help="The requests: one of the three formats, plain or gzipped.")],
     fleet: Annotated[Path, typer.Option(help="YAML file with the InferenceService.")],
     hardware: Annotated[str, typer.Option(help="Name of built-in hardware, or a .json file.")],
@@ -33,7 +34,8 @@ def simulate(
     look: Annotated[float, typer.Option(help="Seconds between two decisions.")] = 10.0,
     score_from: Annotated[float, typer.Option(help="Leave out what is before this second.")] = 0.0,
     engine_defaults: Annotated[
-        bool, typer.Option("--engine-defaults", help="Keep the hardware's token budget, whatever the objective.")
+        bool,
+        typer.Option("--engine-defaults", help="Keep the hardware's token budget, whatever the objective."),
     ] = False,
     gateways: Annotated[int, typer.Option(min=1, help="Gateway processes; limits hold for each.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -49,15 +51,15 @@ def simulate(
         _fail(f"{error.name} is not installed; install torpor[cli]")
     try:
         figures, picture = _run(
-            trace,
-            _fleet(fleet),
-            hardware,
-            cold_start,
-            policy,
-            rate_scale,
-            seed,
-            look,
-            score_from,
+            trace=trace,
+            service=_fleet(fleet),
+            hardware=hardware,
+            cold_start=cold_start,
+            policy=policy,
+            rate_scale=rate_scale,
+            seed=seed,
+            look=look,
+            score_from=score_from,
             engine_defaults=engine_defaults,
             gateways=gateways,
             plot=plot is not None,
@@ -73,6 +75,7 @@ def simulate(
 
 
 def _run(
+    *,
     trace: Path,
     service: InferenceService,
     hardware: str,
@@ -82,7 +85,6 @@ def _run(
     seed: int,
     look: float,
     score_from: float,
-    *,
     engine_defaults: bool,
     gateways: int,
     plot: bool,
@@ -99,9 +101,7 @@ def _run(
         raise InputError(f"--score-from {score_from:g}: must be between 0 and the last arrival, {last:g} s")
     ttft, itl = plan.objectives(service)
     replica = plan.engine(service, machine, requests, engine_defaults=engine_defaults)
-    setup = plan.setup(
-        service, replica, cold_start=cold_start, look=look, seed=seed, gateways=gateways
-    )
+    setup = plan.setup(service, replica, cold_start=cold_start, look=look, seed=seed, gateways=gateways)
     driver = plan.policy(policy, service, replica)
     try:
         least = bound.replica_hours(requests, replica, itl, cold_start, score_from)

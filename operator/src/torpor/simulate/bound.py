@@ -8,8 +8,8 @@ replicas, B = rate*O*t, KV = rate*t*O*(I + O/2) (11.3), and each is linear in n:
     B <= S          n >= work + rate*E[O]*a/S
     KV <= space     n >= work + rate*E[O*(I + O/2)]*a/space
 
-Then the cheapest way to have that many (item 2): every start costs a cold start c of billed time, so a replica
-that is not needed for a while is kept if the gap is shorter than c. This comes apart by level: level k is on
+Then the cheapest way to have that many (item 2): every start costs a cold start c of billed time, so a
+replica that is not needed for a while is kept if the gap is shorter than c. This comes apart by level: level k is on
 while the need is at least k, and pays its time, the smaller of gap and c for each gap, and c for its first
 start. That is exact for equal replicas; a policy that is allowed to miss one request in a hundred may be a
 little cheaper.
@@ -44,7 +44,8 @@ def need(
     h = hardware
     if itl_ms is not None and itl_ms <= h.a:
         raise ValueError(
-            f"interTokenLatency of {itl_ms:g} ms: a step of {h.name} takes {h.a:g} ms empty; no fleet meets it"
+            f"interTokenLatency of {itl_ms:g} ms: a step of {h.name} takes {h.a:g} ms empty; "
+            "no fleet meets it"
         )
     share = 1.0 if itl_ms is None else 1.0 - h.a / itl_ms
     place = (trace.arrival / slot).astype(np.int64)
@@ -88,14 +89,14 @@ def replica_hours(
 
 
 def schedule(needs: NDArray[np.int64], cold_start: float, slot: float = SLOT_SECONDS) -> NDArray[np.int64]:
-    """What the cheapest way keeps in each slot: the need, with every gap shorter than a cold start bridged."""
+    """What the cheapest way keeps in each slot: the need, every gap shorter than a cold start bridged."""
     kept = np.zeros(len(needs), np.int64)
     for level in range(1, int(needs.max(initial=0)) + 1):
         on = np.flatnonzero(needs >= level)
         active = np.zeros(len(needs), bool)
         active[on] = True
         for place, gap in zip(on[:-1], np.diff(on), strict=True):
-            if 1 < gap and (gap - 1) * slot < cold_start:
+            if gap > 1 and (gap - 1) * slot < cold_start:
                 active[place : place + gap] = True
         kept += active
     return kept

@@ -7,8 +7,8 @@ luck. Fewer means that the youngest of those that are still starting go, then th
 work, which finish what they have. Every replica is billed from the moment it is asked for to the moment it is
 gone.
 
-Not simulated: prefix caching across requests, time on the network, old or missing metrics, replicas that never
-start, the bytes of held requests, `drainSeconds`.
+Not simulated: prefix caching across requests, time on the network, old or missing metrics, replicas that
+never start, the bytes of held requests, `drainSeconds`.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Setup:
 
     cost: milliseconds per step; kv_tokens, max_num_seqs, max_num_batched_tokens: sizes of a replica.
     cold_start: mean seconds; hold_seconds, queue_seconds: the longest a request waits at the gateway, cold or
-    growing and busy; max_waiting: requests that wait there at once, over all gateway processes. reject: refuse
-    while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs. look: seconds
-    between two decisions. initial: replicas that are ready when the trace begins.
+    growing and busy; max_waiting: requests that wait there at once, over all gateway processes. reject:
+    refuse while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs.
+    look: seconds between two decisions. initial: replicas that are ready when the trace begins.
     """
 
     cost: StepCost
@@ -76,8 +76,8 @@ class Setup:
     def __post_init__(self) -> None:
         if self.max_num_seqs > self.max_num_batched_tokens:
             raise SimulationError(
-                f"max_num_seqs={self.max_num_seqs} exceeds max_num_batched_tokens={self.max_num_batched_tokens}: "
-                "vLLM refuses that; lower the first or raise the second"
+                f"max_num_seqs={self.max_num_seqs} exceeds max_num_batched_tokens="
+                f"{self.max_num_batched_tokens}: vLLM refuses that; lower the first or raise the second"
             )
         if not (math.isfinite(self.look) and self.look > 0):
             raise SimulationError(f"look={self.look}: must be a positive number of seconds")
@@ -237,7 +237,9 @@ class Simulation:
         ready = np.flatnonzero(pods["state"] == rk.READY)
         order = [
             *sorted(starting.tolist(), key=lambda r: -pods["born"][r]),
-            *sorted(ready.tolist(), key=lambda r: (pods["running"][r] + pods["waiting"][r], -pods["born"][r])),
+            *sorted(
+                ready.tolist(), key=lambda r: (pods["running"][r] + pods["waiting"][r], -pods["born"][r])
+            ),
         ]
         for r in order[:count]:
             if pods["state"][r] == rk.STARTING:

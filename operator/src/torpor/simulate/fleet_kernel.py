@@ -10,6 +10,7 @@ before that. The kernel stops at the time it is given, and early at the first re
 cold; what happens then is the policy's business.
 """
 
+# ruff: noqa: PLR0917 - a kernel has no other way to get at its state
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 COLD, GROWING, BUSY = range(3)
 # Places in Gateway.count.
-NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS, WOKEN, LEFT, ROWS = range(14)
+NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS, WOKEN, LEFT, ROWS = range(
+    14
+)
 COUNTS = 14
 # Places in Gateway.clock.
 NOW, SINCE = range(2)

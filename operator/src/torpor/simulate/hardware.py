@@ -10,12 +10,14 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torpor.simulate.profiles import PROFILES, StepCost
-from torpor.simulate.traces import Trace
+
+if TYPE_CHECKING:
+    from torpor.simulate.traces import Trace
 
 COSTS = ("a", "b", "c", "d")
 SIZES = ("kv_tokens", "max_num_seqs", "max_num_batched_tokens")
@@ -28,8 +30,8 @@ class HardwareError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """One replica. a, b, c, d: milliseconds per step, sequence, cached token, prompt token; sizes in tokens and
-    sequences.
+    """One replica. a, b, c, d: milliseconds per step, sequence, cached token, prompt token; sizes in tokens
+    and sequences.
     """
 
     name: str
@@ -55,7 +57,9 @@ def find(name: str) -> Hardware:
     if not (name.endswith(".json") or "/" in name):
         known = PROFILES.get(name)
         if known is None:
-            raise HardwareError(f"hardware {name!r}: unknown; name a .json file or one of {', '.join(PROFILES)}")
+            raise HardwareError(
+                f"hardware {name!r}: unknown; name a .json file or one of {', '.join(PROFILES)}"
+            )
         k = known.cost
         return Hardware(
             name, k.a, k.b, k.c, k.d, known.kv_tokens, known.max_num_seqs, known.max_num_batched_tokens

@@ -20,9 +20,7 @@ def draw(run: Run, needs: NDArray[np.int64], slot: float, title: str) -> str:
     end = max(run.end, len(needs) * slot, 1.0)
     top = max(1, int(needs.max(initial=0)), *(count for _, count in run.steps)) if run.steps else 1
     group = max(1, -(-len(needs) // POINTS))
-    need = [
-        (place * slot, int(needs[place : place + group].max())) for place in range(0, len(needs), group)
-    ]
+    need = [(place * slot, int(needs[place : place + group].max())) for place in range(0, len(needs), group)]
     area = _steps(need, end, top)
     line = _steps(run.steps, end, top)
     days = [
@@ -32,8 +30,8 @@ def draw(run: Run, needs: NDArray[np.int64], slot: float, title: str) -> str:
     floor = _y(0, top)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-            'font-size="12">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            'font-family="sans-serif" font-size="12">',
             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
             f'<text x="{MARGIN}" y="20">{escape(title)}: replicas asked for (line), needed (area)</text>',
             f'<text x="8" y="{_y(top, top) + 4:.1f}">{top}</text><text x="8" y="{floor + 4:.1f}">0</text>',

@@ -1,8 +1,8 @@
 """From what a user names to what a run needs: fleet, hardware and trace become a `Setup` and policies.
 
 An engine is simulated as the fleet would start it: flags in `engine.args` count, and where none sets the
-prefill budget, the ITL objective does (for every policy alike). Objectives that the fleet does not give are 2 s to the first token
-and 50 ms between tokens, so that there is something to score.
+prefill budget, the ITL objective does (for every policy alike). Objectives that the fleet does not give are
+2 s to the first token and 50 ms between tokens, so that there is something to score.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def engine(
 
 
 def flag(args: Sequence[str], name: str) -> int | None:
-    """The whole number that an engine flag sets, both spellings; the last one counts, None where there is none."""
+    """The whole number that an engine flag sets, both spellings, the last one; None where there is none."""
     pattern = re.compile(f"--{name.replace('-', '[-_]')}(?:=(.*))?")
     found = None
     for place, arg in enumerate(args):
@@ -67,7 +67,7 @@ def flag(args: Sequence[str], name: str) -> int | None:
 def setup(
     service: InferenceService, replica: Hardware, *, cold_start: float, look: float, seed: int, gateways: int
 ) -> Setup:
-    """What the run needs of the fleet. Limits of the gateway are per process, so they count `gateways` times."""
+    """What the run needs of the fleet. Each of `gateways` processes has the gateway's limits."""
     traffic = service.spec.traffic
     return Setup(
         cost=replica.cost,

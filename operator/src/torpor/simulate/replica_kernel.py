@@ -3,7 +3,7 @@
 Between an arrival, a completion and an admission nothing about a batch changes but its contexts, which grow
 by one token per sequence and step. So k steps from now on last together
 
-    k*t + g*k*(k - 1)/2      t: the first step, g: what a step is longer than the one before it, c*(tokens per step)
+    k*t + g*k*(k - 1)/2      t: the first step, g: by how much each is longer than the one before
 
 and a replica needs to be looked at only where the batch changes: when a sequence ends, when a prompt is
 through, when the cache runs full, when somebody arrives who could be admitted. That is the whole trick; what
@@ -13,10 +13,11 @@ together.
 Two facts keep the state small. At most one sequence is in the middle of its prompt, the one admitted last,
 since a prompt is cut only where the step's budget ends. And a decoding sequence needs a new block exactly
 when its context is a multiple of the block size, so a count of contexts per residue says how many blocks k
-steps take. Both hold only where a step has a token for every sequence: max_num_seqs <= max_num_batched_tokens,
-which vLLM asks for too.
+steps take. Both hold only where a step has a token for every sequence, max_num_seqs <=
+max_num_batched_tokens, which vLLM asks for too.
 """
 
+# ruff: noqa: PLR0917 - a kernel has no other way to get at its state
 from __future__ import annotations
 
 import math
@@ -52,7 +53,7 @@ class Machine(NamedTuple):
     blocks: int
 
 
-# One request. Times in seconds, NaN until they happen; `generated` is valid while the sequence does not decode.
+# One request. Times in seconds, NaN until they happen; `generated` is valid while it does not decode.
 REQUEST = np.dtype(
     [
         ("arrival", np.float64),
@@ -100,8 +101,8 @@ POD = np.dtype(
 
 
 def new_pods(count: int, machine: Machine, queue_target: int) -> tuple[Any, Ints]:
-    """`count` empty slots for replicas, and a row of places for each: decoders per residue (their context less
-    the clock, modulo the block size), the requests that run in order of admission, the step after which each
+    """`count` empty slots for replicas, and a row of places for each: decoders per residue (their context
+    less the clock, modulo the block size), the requests that run in order of admission, the step after which each
     ends, and the ring of those that wait inside, behind a dispatch line of seqs + queue_target.
     """
     pods = np.zeros(count, POD)
@@ -194,7 +195,7 @@ def put_back(m: Machine, q: Any, pod: Any, w: Ints) -> None:
     pod.used -= blocks_of(context, m.block)
     pod.running = place
     pod.preemptions += 1
-    ring = (len(w) - m.block - 2 * m.seqs)
+    ring = len(w) - m.block - 2 * m.seqs
     pod.head = (pod.head - 1) % ring
     w[m.block + 2 * m.seqs + pod.head] = i
     pod.waiting += 1
@@ -262,8 +263,7 @@ def begin(m: Machine, q: Any, pod: Any, w: Ints, now: float) -> None:
             chunked = True
             if not preempted:
                 steps = (rest - 1) // take
-                if pod.next_done - pod.clock < steps:
-                    steps = pod.next_done - pod.clock
+                steps = min(steps, pod.next_done - pod.clock)
                 steps = fitting_steps(m, pod, w, steps, take, pod.progress)
             growth = m.c * (decoders + take)
         else:
@@ -372,8 +372,8 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
 
 @compiled
 def arrive(m: Machine, q: Any, pod: Any, w: Ints, i: int, now: float) -> None:
-    """Queue request `i` at replica `r`. It is admitted, at the earliest, with the step after the present one."""
-    ring = (len(w) - m.block - 2 * m.seqs)
+    """Queue request `i` at a replica. It is admitted, at the earliest, with the step after the present one."""
+    ring = len(w) - m.block - 2 * m.seqs
     w[m.block + 2 * m.seqs + (pod.head + pod.waiting) % ring] = i
     pod.waiting += 1
     if pod.end == NEVER:

@@ -2,7 +2,7 @@
 
 A request meets the objectives when its first token came within the TTFT objective, time held at the gateway
 included, and its mean ITL within the ITL objective. Refused and expired ones are misses. The percentiles of
-held seconds are over the requests that had to wait at the gateway, those of latencies over the completed ones.
+held seconds are over the requests that had to wait at the gateway, those of latencies over the completed.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ import json
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -56,8 +56,9 @@ def read(path: Path) -> Trace:
         rows = _mooncake(path, lines)
     else:
         raise TraceError(
-            f"{path}: not a trace: line 1 is {lines[0][:60]!r}; expected arrival_s,input_tokens,output_tokens, "
-            "TIMESTAMP,ContextTokens,GeneratedTokens or JSON lines with timestamp, input_length, output_length"
+            f"{path}: not a trace: line 1 is {lines[0][:60]!r}; expected arrival_s,input_tokens,"
+            "output_tokens, TIMESTAMP,ContextTokens,GeneratedTokens or JSON lines with timestamp, "
+            "input_length, output_length"
         )
     return _checked(path, rows, first=1 if head.startswith("{") else 2)
 
@@ -125,7 +126,7 @@ def _mooncake(path: Path, lines: Sequence[str]) -> list[tuple[float, int, int]]:
 
 def _malformed(path: Path, number: int, line: str, last: int) -> TraceError:
     """A line that cannot be read is the sign of a file that was cut short where it is the last."""
-    cut = "truncated: " if number == last > 2 else ""
+    cut = "truncated: " if number == last > 1 else ""
     return TraceError(f"{path}: {cut}line {number}: {line[:60]!r} is no time and two whole numbers of tokens")
 
 
@@ -148,7 +149,8 @@ def _checked(path: Path, rows: Sequence[tuple[float, int, int]], first: int) -> 
         if bad.any():
             place = int(np.argmax(bad))
             raise TraceError(
-                f"{path}: line {place + first}: {rule} ({arrival[place]:g} s, {prompt[place]} and {output[place]} tokens)"
+                f"{path}: line {place + first}: {rule} "
+                f"({arrival[place]:g} s, {prompt[place]} and {output[place]} tokens)"
             )
     return Trace(arrival, prompt, output)
 

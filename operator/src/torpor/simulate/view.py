@@ -33,11 +33,11 @@ class PodView:
 
 
 class View:
-    """One look. `replicas` is what is asked for now; `pods` are all that are billed, draining ones included."""
+    """One look. `replicas` is what is asked for now; `pods` are all that are billed."""
 
     __slots__ = ("_counts", "_gone_tokens", "cold_starts", "max_num_seqs", "now", "replicas", "rows")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - called with keywords it costs more than the look itself
         self,
         now: float,
         replicas: int,
