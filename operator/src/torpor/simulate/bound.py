@@ -9,10 +9,10 @@ replicas, B = rate*O*t, KV = rate*t*O*(I + O/2) (11.3), and each is linear in n:
     KV <= space     n >= work + rate*E[O*(I + O/2)]*a/space
 
 Then the cheapest way to have that many (item 2): every start costs a cold start c of billed time, so a
-replica that is not needed for a while is kept if the gap is shorter than c. This comes apart by level: level k is on
-while the need is at least k, and pays its time, the smaller of gap and c for each gap, and c for its first
-start. That is exact for equal replicas; a policy that is allowed to miss one request in a hundred may be a
-little cheaper.
+replica that is not needed for a while is kept if the gap is shorter than c. This comes apart by level: level
+k is on while the need is at least k, and pays its time, the smaller of gap and c for each gap, and c for its
+first start. That is exact for equal replicas; a policy that is allowed to miss one request in a hundred may
+be a little cheaper.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def need(
     milliseconds = slot * 1000.0
 
     def per_slot(weights: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(place, weights=weights, minlength=slots) * (headroom / milliseconds)
+        sums = np.bincount(place, weights=weights, minlength=slots).astype(np.float64)
+        return sums * np.float64(headroom / milliseconds)
 
     work = per_slot(work_ms(h, trace))
     running = per_slot(trace.output * h.a) / h.max_num_seqs
@@ -95,8 +96,8 @@ def schedule(needs: NDArray[np.int64], cold_start: float, slot: float = SLOT_SEC
         on = np.flatnonzero(needs >= level)
         active = np.zeros(len(needs), bool)
         active[on] = True
-        for place, gap in zip(on[:-1], np.diff(on), strict=True):
-            if gap > 1 and (gap - 1) * slot < cold_start:
-                active[place : place + gap] = True
+        gaps = np.diff(on)
+        for short in np.flatnonzero((gaps > 1) & ((gaps - 1) * slot < cold_start)):
+            active[on[short] : on[short + 1]] = True
         kept += active
     return kept

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -33,11 +33,10 @@ def _cache_directory() -> str:
     return str(base / "torpor" / "numba" / text.hexdigest()[:16])
 
 
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = _cache_directory()
+if not getattr(numba.config, "CACHE_DIR", ""):
+    setattr(numba.config, "CACHE_DIR", _cache_directory())  # noqa: B010 - numba makes its settings at run time
 
 
 def compiled(function: F) -> F:
     """Compile `function` on its first call for the types it is called with."""
-    made: F = numba.njit(cache=True)(function)
-    return made
+    return cast("F", numba.njit(cache=True)(function))

@@ -162,7 +162,7 @@ class Simulation:
                 until,
                 self._survey,
             )
-            counts = gateway.count.tolist()
+            counts = gateway.counts.tolist()
             now = float(gateway.clock[fk.NOW])
             if counts[fk.WOKEN] or counts[fk.LEFT]:
                 self._bury()
@@ -209,7 +209,7 @@ class Simulation:
         while len(free) < count:
             self._grow()
             free = [int(r) for r in np.flatnonzero(self.pods["state"] == rk.EMPTY)[:count]]
-        counts = self.gateway.count
+        counts = self.gateway.counts
         for r in free:
             rk.reset(self.pods, self._places, r)
             self.pods["born"][r] = now
@@ -232,7 +232,7 @@ class Simulation:
         return mean * math.exp(sigma * float(self._draws.standard_normal()) - 0.5 * sigma * sigma)
 
     def _stop(self, count: int, now: float) -> None:
-        pods, counts = self.pods, self.gateway.count
+        pods, counts = self.pods, self.gateway.counts
         starting = np.flatnonzero(pods["state"] == rk.STARTING)
         ready = np.flatnonzero(pods["state"] == rk.READY)
         order = [
@@ -254,7 +254,7 @@ class Simulation:
     def _bury(self) -> None:
         """Write down the lives of pods that are gone, the measured cold starts, and free the slots."""
         pods = self.pods
-        self.gateway.count[fk.WOKEN] = self.gateway.count[fk.LEFT] = 0
+        self.gateway.counts[fk.WOKEN] = self.gateway.counts[fk.LEFT] = 0
         for place in np.flatnonzero((pods["state"] == rk.READY) & (pods["ready_at"] < rk.NEVER)):
             self.cold_starts.append(float(pods["ready_at"][place] - pods["born"][place]))
             pods["ready_at"][place] = rk.NEVER

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torpor.simulate.replica_kernel import Floats, Ints
 
 COLD, GROWING, BUSY = range(3)
-# Places in Gateway.count.
+# Places in Gateway.counts.
 NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS, WOKEN, LEFT, ROWS = range(
     14
 )
@@ -63,7 +63,7 @@ class Gateway(NamedTuple):
     """The line and the counters; see the place names above."""
 
     line: Ints  # requests that wait or waited, in order of arrival
-    count: Ints
+    counts: Ints
     clock: Floats
 
 
@@ -100,14 +100,14 @@ def least_loaded(p: Any, top: int, line: int, turn: int) -> int:
 def judge(g: Gateway, now: float) -> None:
     """Find the regime; a new one starts a fresh limit."""
     regime = BUSY
-    if g.count[N_READY] == 0:
+    if g.counts[N_READY] == 0:
         regime = COLD
-    elif g.count[N_STARTING] > 0:
+    elif g.counts[N_STARTING] > 0:
         regime = GROWING
     if regime != COLD:
-        g.count[ALARM] = 0
-    if regime != g.count[REGIME]:
-        g.count[REGIME] = regime
+        g.counts[ALARM] = 0
+    if regime != g.counts[REGIME]:
+        g.counts[REGIME] = regime
         g.clock[SINCE] = now
 
 
@@ -119,7 +119,7 @@ def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> int:
     begin(m, q, p[r], w[r], now)
     if p[r].state == DRAINING and p[r].end == NEVER:
         p[r].state = GONE
-        g.count[LEFT] += 1
+        g.counts[LEFT] += 1
         p[r].died = now
     return done
 
@@ -127,10 +127,10 @@ def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> int:
 @compiled
 def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, now: float) -> bool:
     """Give request `i` to a replica; False where none takes it."""
-    r = least_loaded(p, g.count[TOP], rules.line, g.count[TURN])
+    r = least_loaded(p, g.counts[TOP], rules.line, g.counts[TURN])
     if r < 0:
         return False
-    g.count[TURN] += 1
+    g.counts[TURN] += 1
     q[i].sent = now
     arrive(m, q, p[r], w[r], i, now)
     return True
@@ -139,31 +139,31 @@ def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, 
 @compiled
 def serve_line(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> None:
     """Send as many as there is room for, first come, first served."""
-    while g.count[HEAD] < g.count[TAIL] and send(m, rules, q, p, w, g, g.line[g.count[HEAD]], now):
-        g.count[HEAD] += 1
+    while g.counts[HEAD] < g.counts[TAIL] and send(m, rules, q, p, w, g, g.line[g.counts[HEAD]], now):
+        g.counts[HEAD] += 1
 
 
 @compiled
 def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> bool:
     """Take in the next request; True where it is the first to find the fleet cold."""
-    i = g.count[NEXT]
-    g.count[NEXT] += 1
-    g.count[ARRIVED] += 1
-    g.count[PROMPTS] += q[i].prompt
+    i = g.counts[NEXT]
+    g.counts[NEXT] += 1
+    g.counts[ARRIVED] += 1
+    g.counts[PROMPTS] += q[i].prompt
     if q[i].prompt + q[i].output > m.blocks * m.block:
         q[i].end = REFUSED  # no cache could ever hold it: the engine answers 400
         return False
-    waiting = g.count[TAIL] - g.count[HEAD]
+    waiting = g.counts[TAIL] - g.counts[HEAD]
     if waiting == 0 and send(m, rules, q, p, w, g, i, now):
         return False
-    cold = g.count[REGIME] == COLD
+    cold = g.counts[REGIME] == COLD
     if waiting >= rules.most or (cold and rules.reject == 1):
         q[i].end = REFUSED
     else:
-        g.line[g.count[TAIL]] = i
-        g.count[TAIL] += 1
-    if cold and g.count[ALARM] == 0:
-        g.count[ALARM] = 1
+        g.line[g.counts[TAIL]] = i
+        g.counts[TAIL] += 1
+    if cold and g.counts[ALARM] == 0:
+        g.counts[ALARM] = 1
         return True
     return False
 
@@ -174,22 +174,22 @@ def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: fl
     total = len(q)
     head = 0
     while True:
-        top = g.count[TOP]
-        waits = g.count[HEAD] < g.count[TAIL]
+        top = g.counts[TOP]
+        waits = g.counts[HEAD] < g.counts[TAIL]
         now = until
         what = 0
-        if g.count[NEXT] < total and q[g.count[NEXT]].arrival < now:
-            now = q[g.count[NEXT]].arrival
+        if g.counts[NEXT] < total and q[g.counts[NEXT]].arrival < now:
+            now = q[g.counts[NEXT]].arrival
             what = 1
         if waits:
-            limit = rules.queue if g.count[REGIME] == BUSY else rules.hold
-            head = g.line[g.count[HEAD]]
+            limit = rules.queue if g.counts[REGIME] == BUSY else rules.hold
+            head = g.line[g.counts[HEAD]]
             deadline = max(q[head].arrival, g.clock[SINCE]) + limit
             if deadline <= now:
                 now = max(deadline, g.clock[NOW])
                 what = 2
         which = -1
-        if g.count[N_STARTING] > 0:
+        if g.counts[N_STARTING] > 0:
             for r in range(top):
                 if p[r].state == STARTING and p[r].ready_at <= now:
                     now = p[r].ready_at
@@ -218,12 +218,12 @@ def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: fl
         elif what == 2:
             q[head].end = EXPIRED
             q[head].finish = now
-            g.count[HEAD] += 1
+            g.counts[HEAD] += 1
         else:
             p[which].state = READY
-            g.count[N_STARTING] -= 1
-            g.count[N_READY] += 1
-            g.count[WOKEN] += 1
+            g.counts[N_STARTING] -= 1
+            g.counts[N_READY] += 1
+            g.counts[WOKEN] += 1
             judge(g, now)
             serve_line(m, rules, q, p, w, g, now)
 
@@ -236,7 +236,7 @@ def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
     """
     rows = 0
     now = g.clock[NOW]
-    for r in range(g.count[TOP]):
+    for r in range(g.counts[TOP]):
         if p[r].state < STARTING or p[r].state > DRAINING:
             continue
         made = 0
@@ -262,7 +262,7 @@ def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
         out[rows, 8] = p[r].preemptions
         out[rows, 9] = r
         rows += 1
-    g.count[ROWS] = rows
+    g.counts[ROWS] = rows
 
 
 @compiled
@@ -273,13 +273,13 @@ def watch(
     p: Any,
     w: Ints,
     line: Ints,
-    count: Ints,
+    counts: Ints,
     clock: Floats,
     until: float,
     out: Floats,
 ) -> bool:
     """`run` and `survey` in one call: what happens between two looks."""
-    g = Gateway(line, count, clock)
+    g = Gateway(line, counts, clock)
     early = run(m, rules, q, p, w, g, until)
     survey(m, p, w, g, out)
     return early

@@ -91,11 +91,11 @@ def parse(file: str, document: Any) -> Hardware:
             raise HardwareError(f"{file}: {field}={value!r}: must be a number above 0, at most {LARGEST:g}")
         if field in SIZES and value != int(value):
             raise HardwareError(f"{file}: {field}={value!r}: must be whole")
-    sizes = {field: int(document[field]) for field in SIZES}
-    if sizes["kv_tokens"] < 16:
-        raise HardwareError(f"{file}: kv_tokens={sizes['kv_tokens']}: must hold one block of 16 tokens")
-    costs = {field: float(document[field]) for field in COSTS}
-    return Hardware(str(document["name"]), **costs, **sizes)
+    if document["kv_tokens"] < 16:
+        raise HardwareError(f"{file}: kv_tokens={document['kv_tokens']}: must hold one block of 16 tokens")
+    a, b, c, d = (float(document[field]) for field in COSTS)
+    kv_tokens, seqs, budget = (int(document[field]) for field in SIZES)
+    return Hardware(str(document["name"]), a, b, c, d, kv_tokens, seqs, budget)
 
 
 def work_ms(hardware: Hardware, trace: Trace) -> np.ndarray[Any, np.dtype[np.float64]]:

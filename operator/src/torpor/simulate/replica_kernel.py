@@ -102,8 +102,8 @@ POD = np.dtype(
 
 def new_pods(count: int, machine: Machine, queue_target: int) -> tuple[Any, Ints]:
     """`count` empty slots for replicas, and a row of places for each: decoders per residue (their context
-    less the clock, modulo the block size), the requests that run in order of admission, the step after which each
-    ends, and the ring of those that wait inside, behind a dispatch line of seqs + queue_target.
+    less the clock, modulo the block size), the requests that run in order of admission, the step after
+    which each ends, and the ring of those that wait inside, behind a dispatch line of seqs + queue_target.
     """
     pods = np.zeros(count, POD)
     pods["end"] = NEVER
@@ -137,7 +137,7 @@ def blocks_of(tokens: int, block: int) -> int:
 @compiled
 def blocks_grown(pod: Any, w: Ints, steps: int, block: int) -> int:
     """Blocks that the decoders take in the next `steps` steps."""
-    grown = pod.decoders * (steps // block)
+    grown: int = pod.decoders * (steps // block)
     for j in range(steps % block):
         grown += w[(-(pod.clock + j)) % block]
     return grown
@@ -372,7 +372,7 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
 
 @compiled
 def arrive(m: Machine, q: Any, pod: Any, w: Ints, i: int, now: float) -> None:
-    """Queue request `i` at a replica. It is admitted, at the earliest, with the step after the present one."""
+    """Queue request `i` at a replica. It is admitted, at the earliest, with the next step."""
     ring = len(w) - m.block - 2 * m.seqs
     w[m.block + 2 * m.seqs + (pod.head + pod.waiting) % ring] = i
     pod.waiting += 1
