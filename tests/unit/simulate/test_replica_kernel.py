@@ -75,3 +75,16 @@ def test_leaps_and_steps_tell_the_same_times(
     assert (got["end"] == rk.COMPLETED).all()
     np.testing.assert_allclose(got["first"], first, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(got["finish"], finish, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_and_under_preemption_too(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    arrival = np.cumsum(draws.uniform(0, 0.3, 40))
+    trace = Trace(arrival, draws.integers(1, 400, 40), draws.integers(0, 200, 40))
+    setup = Setup(COST, 16 * 60, 8, 50, 0.0, queue_target=1000, initial=1, queue_seconds=1e9, look=7.3)
+    first, finish, preemptions = by_steps(trace, setup)
+    got, got_preemptions = by_leaps(trace, setup)
+    assert got_preemptions == preemptions > 0
+    np.testing.assert_allclose(got["first"], first, rtol=1e-9)
+    np.testing.assert_allclose(got["finish"], finish, rtol=1e-9)
