@@ -1,4 +1,4 @@
-"""Commands that need no cluster: version, validate, crd.
+"""Commands that need no cluster: version, validate, crd, simulate.
 
 `validate` is the strict reading of a file: what the API server would prune in silence (a misspelt field) is
 an error here, every problem is listed, and the exit status is for scripts: 0 where all objects are fine, 1
@@ -15,6 +15,7 @@ import typer
 import yaml
 
 from torpor.api import constants, crd, validation
+from torpor.cli.simulate import simulate
 
 app = typer.Typer(
     help="Torpor: autoscaled LLM inference fleets that sleep at night.",
@@ -22,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(simulate)
 
 
 @app.command()

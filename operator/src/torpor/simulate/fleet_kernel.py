@@ -1,0 +1,285 @@
+"""A gateway and its replicas, event by event, until somebody has to decide.
+
+Requests arrive one by one and go to the ready replica with the fewest, while it is below its dispatch line;
+else they wait at the gateway in one line, first come, first served. How long depends on the regime, as in the
+gateway's own table: cold (no replica is ready) and growing (one more is on its way) have the limits of a cold
+start, busy has that of the queue, and a change of regime starts a fresh limit for everyone.
+
+Replicas run ahead of nobody: one is brought up to date when its steps are over, and its load cannot change
+before that. The kernel stops at the time it is given, and early at the first request that finds the fleet
+cold; what happens then is the policy's business.
+"""
+
+# ruff: noqa: PLR0917 - a kernel has no other way to get at its state
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from torpor.simulate.compiled import compiled
+from torpor.simulate.replica_kernel import (
+    DRAINING,
+    EXPIRED,
+    GONE,
+    NEVER,
+    READY,
+    REFUSED,
+    STARTING,
+    Machine,
+    arrive,
+    begin,
+    blocks_grown,
+    duration,
+    finish,
+)
+
+if TYPE_CHECKING:
+    from torpor.simulate.replica_kernel import Floats, Ints
+
+COLD, GROWING, BUSY = range(3)
+# Places in Gateway.counts.
+NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS, WOKEN, LEFT, ROWS = range(
+    14
+)
+COUNTS = 14
+# Places in Gateway.clock.
+NOW, SINCE = range(2)
+# Columns of what `survey` tells about a pod.
+COLUMNS = ("state", "born", "running", "waiting", "kv", "tokens", "prompts", "decode_seconds", "preemptions")
+
+
+class Rules(NamedTuple):
+    """What the gateway keeps to. Limits in seconds and requests; `reject`: 1 refuses while cold."""
+
+    line: int  # requests that a replica may have
+    hold: float
+    queue: float
+    most: int
+    reject: int
+
+
+class Gateway(NamedTuple):
+    """The line and the counters; see the place names above."""
+
+    line: Ints  # requests that wait or waited, in order of arrival
+    counts: Ints
+    clock: Floats
+
+
+def new_gateway(requests: int) -> Gateway:
+    """A gateway that has seen nothing; the fleet is cold."""
+    return Gateway(np.zeros(requests, np.int64), np.zeros(COUNTS, np.int64), np.zeros(2, np.float64))
+
+
+@compiled
+def least_loaded(p: Any, top: int, line: int, turn: int) -> int:
+    """`dispatch.least_loaded` among the ready pods below their line; -1 where there is none."""
+    least = line
+    tied = 0
+    for r in range(top):
+        if p[r].state == READY:
+            load = p[r].running + p[r].waiting
+            if load < least:
+                least = load
+                tied = 1
+            elif load == least and load < line:
+                tied += 1
+    if tied == 0:
+        return -1
+    skip = turn % tied
+    for r in range(top):
+        if p[r].state == READY and p[r].running + p[r].waiting == least:
+            if skip == 0:
+                return r
+            skip -= 1
+    return -1
+
+
+@compiled
+def judge(g: Gateway, now: float) -> None:
+    """Find the regime; a new one starts a fresh limit."""
+    regime = BUSY
+    if g.counts[N_READY] == 0:
+        regime = COLD
+    elif g.counts[N_STARTING] > 0:
+        regime = GROWING
+    if regime != COLD:
+        g.counts[ALARM] = 0
+    if regime != g.counts[REGIME]:
+        g.counts[REGIME] = regime
+        g.clock[SINCE] = now
+
+
+@compiled
+def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> int:
+    """End the steps of pod `r` and begin the next; a drained pod is gone. How many requests ended."""
+    now = p[r].end
+    done = finish(m, q, p[r], w[r])
+    begin(m, q, p[r], w[r], now)
+    if p[r].state == DRAINING and p[r].end == NEVER:
+        p[r].state = GONE
+        g.counts[LEFT] += 1
+        p[r].died = now
+    return done
+
+
+@compiled
+def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, now: float) -> bool:
+    """Give request `i` to a replica; False where none takes it."""
+    r = least_loaded(p, g.counts[TOP], rules.line, g.counts[TURN])
+    if r < 0:
+        return False
+    g.counts[TURN] += 1
+    q[i].sent = now
+    arrive(m, q, p[r], w[r], i, now)
+    return True
+
+
+@compiled
+def serve_line(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> None:
+    """Send as many as there is room for, first come, first served."""
+    while g.counts[HEAD] < g.counts[TAIL] and send(m, rules, q, p, w, g, g.line[g.counts[HEAD]], now):
+        g.counts[HEAD] += 1
+
+
+@compiled
+def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> bool:
+    """Take in the next request; True where it is the first to find the fleet cold."""
+    i = g.counts[NEXT]
+    g.counts[NEXT] += 1
+    g.counts[ARRIVED] += 1
+    g.counts[PROMPTS] += q[i].prompt
+    if q[i].prompt + q[i].output > m.blocks * m.block:
+        q[i].end = REFUSED  # no cache could ever hold it: the engine answers 400
+        return False
+    waiting = g.counts[TAIL] - g.counts[HEAD]
+    if waiting == 0 and send(m, rules, q, p, w, g, i, now):
+        return False
+    cold = g.counts[REGIME] == COLD
+    if waiting >= rules.most or (cold and rules.reject == 1):
+        q[i].end = REFUSED
+    else:
+        g.line[g.counts[TAIL]] = i
+        g.counts[TAIL] += 1
+    if cold and g.counts[ALARM] == 0:
+        g.counts[ALARM] = 1
+        return True
+    return False
+
+
+@compiled
+def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: float) -> bool:
+    """Let time pass up to `until`; True where it stopped before, at the first request that finds it cold."""
+    total = len(q)
+    head = 0
+    while True:
+        top = g.counts[TOP]
+        waits = g.counts[HEAD] < g.counts[TAIL]
+        now = until
+        what = 0
+        if g.counts[NEXT] < total and q[g.counts[NEXT]].arrival < now:
+            now = q[g.counts[NEXT]].arrival
+            what = 1
+        if waits:
+            limit = rules.queue if g.counts[REGIME] == BUSY else rules.hold
+            head = g.line[g.counts[HEAD]]
+            deadline = max(q[head].arrival, g.clock[SINCE]) + limit
+            if deadline <= now:
+                now = max(deadline, g.clock[NOW])
+                what = 2
+        which = -1
+        if g.counts[N_STARTING] > 0:
+            for r in range(top):
+                if p[r].state == STARTING and p[r].ready_at <= now:
+                    now = p[r].ready_at
+                    what = 3
+                    which = r
+        if waits:
+            for r in range(top):
+                if p[r].state == READY and p[r].end <= now:
+                    now = p[r].end
+                    what = 4
+                    which = r
+            if what == 4:
+                g.clock[NOW] = now
+                if advance(m, q, p, w, g, which) > 0:
+                    serve_line(m, rules, q, p, w, g, now)
+                continue
+        for r in range(top):
+            while p[r].end <= now:
+                advance(m, q, p, w, g, r)
+        g.clock[NOW] = now
+        if what == 0:
+            return False
+        if what == 1:
+            if receive(m, rules, q, p, w, g, now):
+                return True
+        elif what == 2:
+            q[head].end = EXPIRED
+            q[head].finish = now
+            g.counts[HEAD] += 1
+        else:
+            p[which].state = READY
+            g.counts[N_STARTING] -= 1
+            g.counts[N_READY] += 1
+            g.counts[WOKEN] += 1
+            judge(g, now)
+            serve_line(m, rules, q, p, w, g, now)
+
+
+@compiled
+def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
+    """Write one row per pod that is starting, ready or draining (`COLUMNS`, then the slot).
+
+    Counters and blocks are those after the last whole step; blocks count as held from a step's beginning.
+    """
+    rows = 0
+    now = g.clock[NOW]
+    for r in range(g.counts[TOP]):
+        if p[r].state < STARTING or p[r].state > DRAINING:
+            continue
+        made = 0
+        used = p[r].used
+        if p[r].end != NEVER:
+            low, high = 0, p[r].steps - 1
+            while low < high:
+                middle = (low + high + 1) // 2
+                if p[r].start + duration(p[r].step, p[r].growth, middle) <= now:
+                    low = middle
+                else:
+                    high = middle - 1
+            made = max(0, low)
+            used += blocks_grown(p[r], w[r], made + 1, m.block) + p[r].reserved
+        out[rows, 0] = p[r].state
+        out[rows, 1] = p[r].born
+        out[rows, 2] = p[r].running
+        out[rows, 3] = p[r].waiting
+        out[rows, 4] = min(1.0, used / m.blocks)
+        out[rows, 5] = p[r].tokens + made * p[r].decoders
+        out[rows, 6] = p[r].prompts + made * p[r].prefill
+        out[rows, 7] = p[r].decode_seconds + p[r].decoders * duration(p[r].step, p[r].growth, made)
+        out[rows, 8] = p[r].preemptions
+        out[rows, 9] = r
+        rows += 1
+    g.counts[ROWS] = rows
+
+
+@compiled
+def watch(
+    m: Machine,
+    rules: Rules,
+    q: Any,
+    p: Any,
+    w: Ints,
+    line: Ints,
+    counts: Ints,
+    clock: Floats,
+    until: float,
+    out: Floats,
+) -> bool:
+    """`run` and `survey` in one call: what happens between two looks."""
+    g = Gateway(line, counts, clock)
+    early = run(m, rules, q, p, w, g, until)
+    survey(m, p, w, g, out)
+    return early

@@ -1,0 +1,133 @@
+"""Sizes and step costs of one replica for a simulation: by name, from a file, and cut to an objective.
+
+A hardware file is one JSON object with the fields of `Hardware`. Zero is refused where a constant stands: a
+step that costs nothing for its sequences makes every policy look good.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torpor.simulate.profiles import PROFILES, StepCost
+
+if TYPE_CHECKING:
+    from torpor.simulate.traces import Trace
+
+COSTS = ("a", "b", "c", "d")
+SIZES = ("kv_tokens", "max_num_seqs", "max_num_batched_tokens")
+LARGEST = 1e9
+
+
+class HardwareError(Exception):
+    """Not usable as hardware; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """One replica. a, b, c, d: milliseconds per step, sequence, cached token, prompt token; sizes in tokens
+    and sequences.
+    """
+
+    name: str
+    a: float
+    b: float
+    c: float
+    d: float
+    kv_tokens: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+
+    @property
+    def cost(self) -> StepCost:
+        """The constants of a step."""
+        return StepCost(self.a, self.b, self.c, self.d)
+
+
+def find(name: str) -> Hardware:
+    """The hardware of a built-in name or of a file (a name that ends in .json or holds a slash).
+
+    Raises HardwareError.
+    """
+    if not (name.endswith(".json") or "/" in name):
+        known = PROFILES.get(name)
+        if known is None:
+            raise HardwareError(
+                f"hardware {name!r}: unknown; name a .json file or one of {', '.join(PROFILES)}"
+            )
+        k = known.cost
+        return Hardware(
+            name, k.a, k.b, k.c, k.d, known.kv_tokens, known.max_num_seqs, known.max_num_batched_tokens
+        )
+    try:
+        document = json.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HardwareError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise HardwareError(f"{name}: not JSON: {error}") from None
+    return parse(name, document)
+
+
+def parse(file: str, document: Any) -> Hardware:
+    """The hardware that a decoded file describes. Raises HardwareError."""
+    fields = ("name", *COSTS, *SIZES)
+    if not isinstance(document, dict):
+        raise HardwareError(f"{file}: not a hardware file: expected an object with {', '.join(fields)}")
+    for field in fields:
+        if field not in document:
+            raise HardwareError(f"{file}: {field} is missing; a hardware file has {', '.join(fields)}")
+    for field in document:
+        if field not in fields:
+            raise HardwareError(f"{file}: {field!r} is no field; a hardware file has {', '.join(fields)}")
+    for field in (*COSTS, *SIZES):
+        value = document[field]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 < value <= LARGEST:
+            raise HardwareError(f"{file}: {field}={value!r}: must be a number above 0, at most {LARGEST:g}")
+        if field in SIZES and value != int(value):
+            raise HardwareError(f"{file}: {field}={value!r}: must be whole")
+    if document["kv_tokens"] < 16:
+        raise HardwareError(f"{file}: kv_tokens={document['kv_tokens']}: must hold one block of 16 tokens")
+    a, b, c, d = (float(document[field]) for field in COSTS)
+    kv_tokens, seqs, budget = (int(document[field]) for field in SIZES)
+    return Hardware(str(document["name"]), a, b, c, d, kv_tokens, seqs, budget)
+
+
+def work_ms(hardware: Hardware, trace: Trace) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Milliseconds of step time that each request costs beyond the constant part of a step:
+    W = d*I + O*(b + c*(I + O/2)) (autoscaling.md 11.3).
+    """
+    h = hardware
+    return h.d * trace.prompt + trace.output * (h.b + h.c * (trace.prompt + trace.output / 2))
+
+
+def for_objective(
+    hardware: Hardware, trace: Trace, itl_ms: float | None, *, seqs: int | None, budget: int | None
+) -> Hardware:
+    """The replica as the engine would be started: the user's flags where given (`seqs`, `budget`), else the
+    largest budget of tokens that keeps a full step within the ITL objective.
+
+    A full step is one at the load that the objective allows: with t the objective, lambda = (1 - a/t)/E[W]
+    requests per ms run, B = lambda*E[O]*t of them at once, with KV = lambda*t*E[O*(I + O/2)] tokens in the
+    cache (11.3), and P = (t - a - b*B - c*KV)/d prompt tokens fit beside them. Where not even that is above
+    0, a block of prompt per step remains.
+    """
+    seqs_now = seqs or hardware.max_num_seqs
+    if budget is None and itl_ms is not None and itl_ms > 0:
+        h = hardware
+        mean = float(np.mean(work_ms(h, trace)))
+        rate = max(0.0, 1.0 - h.a / itl_ms) / mean
+        running = rate * itl_ms * float(np.mean(trace.output))
+        cached = rate * itl_ms * float(np.mean(trace.output * (trace.prompt + trace.output / 2)))
+        room = (itl_ms - h.a - h.b * running - h.c * cached) / h.d if h.d > 0 else math.inf
+        fitting = min(room + running, h.max_num_batched_tokens)
+        budget = max(16, seqs or 1, int(fitting))
+    tokens = budget or hardware.max_num_batched_tokens
+    if seqs is None:
+        seqs_now = min(seqs_now, tokens)
+    return replace(hardware, max_num_seqs=seqs_now, max_num_batched_tokens=max(tokens, seqs_now))

@@ -1,0 +1,92 @@
+"""Policies that drive a simulated fleet: a fixed number, and the decision that runs in production.
+
+A policy has one method, `look(view) -> replicas`. The production policy makes of each view the observation
+that the operator would have made, with every report fresh and every gateway present, so that what is
+simulated is `torpor.decide` itself and not a model of it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torpor.decide import Demand, Engine, Memory, Observation, Policy, decide
+from torpor.simulate.view import READY, STARTING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torpor.decide import Decision
+    from torpor.simulate.view import View
+
+REMEMBERED = 20  # cold starts that the measured p95 is taken of
+
+
+class Static:
+    """Always the same number."""
+
+    def __init__(self, replicas: int) -> None:
+        self.name = f"static:{replicas}"
+        self.replicas = replicas
+
+    def look(self, view: View) -> int:
+        """Return the number."""
+        del view
+        return self.replicas
+
+
+class Torpor:
+    """The production decision.
+
+    `policy_of` gives the owner's policy for the p95 of the cold starts measured so far (seconds; None: none
+    yet), as the operator does. `decision` is the last one.
+    """
+
+    def __init__(self, policy_of: Callable[[float | None], Policy]) -> None:
+        self.name = "torpor"
+        self.memory = Memory()
+        self.decision: Decision | None = None
+        self._policy_of = policy_of
+        self._measured = -1
+        self._policy = policy_of(None)
+
+    def look(self, view: View) -> int:
+        """Decide."""
+        if len(view.cold_starts) != self._measured:
+            self._measured = len(view.cold_starts)
+            self._policy = self._policy_of(p95(view.cold_starts[-REMEMBERED:]))
+        self.decision, self.memory = decide(observation(view), self._policy, self.memory, view.now)
+        return self.decision.replicas
+
+
+def p95(seconds: Sequence[float]) -> float | None:
+    """The time within which 95 of 100 ended (nearest rank); None where there are none."""
+    if not seconds:
+        return None
+    return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
+
+
+def observation(view: View) -> Observation:
+    """What the operator would see: every pod that is not going away, every gauge fresh."""
+    engines = tuple(
+        Engine(
+            name=f"{row[9]:.0f}",
+            ready=row[0] == READY,
+            age=view.now - row[1],
+            running=row[2],
+            waiting=row[3],
+            kv=row[4],
+            max_num_seqs=view.max_num_seqs,
+        )
+        for row in view.rows
+        if row[0] in (READY, STARTING)
+    )
+    demand = Demand(
+        held=float(view.held),
+        queued=float(view.queued),
+        in_flight=float(view.in_flight),
+        arrivals=view.arrivals,
+        complete=True,
+        gap="",
+    )
+    return Observation(replicas=view.replicas, engines=engines, demand=demand)

@@ -1,0 +1,112 @@
+"""What a policy may see at one look: the figures an operator has, and none of the future.
+
+Engines' gauges are those of the pods' own metrics, counters are cumulative. The lists come from the kernel as
+they are; properties name their columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STARTING, READY, DRAINING = 1, 2, 3
+
+
+@dataclass(slots=True)
+class PodView:
+    """One replica. Seconds, requests, tokens; kv is a share.
+
+    tokens: generated; prompts: prompt tokens computed; decode_seconds: the sum over generated tokens of the
+    time since the token before, so that its growth over that of `tokens` is the mean ITL.
+    """
+
+    name: str
+    ready: bool
+    draining: bool
+    age: float
+    running: float
+    waiting: float
+    kv: float
+    tokens: float
+    prompts: float
+    decode_seconds: float
+    preemptions: float
+
+
+class View:
+    """One look. `replicas` is what is asked for now; `pods` are all that are billed."""
+
+    __slots__ = ("_counts", "_gone_tokens", "cold_starts", "max_num_seqs", "now", "replicas", "rows")
+
+    def __init__(  # noqa: PLR0917 - called with keywords it costs more than the look itself
+        self,
+        now: float,
+        replicas: int,
+        rows: list[list[float]],
+        counts: list[int],
+        gone_tokens: int,
+        cold_starts: list[float],
+        max_num_seqs: int,
+    ) -> None:
+        self.now = now
+        self.replicas = replicas
+        self.cold_starts = cold_starts  # seconds, measured so far, the newest last
+        self.max_num_seqs = max_num_seqs
+        self.rows = rows
+        self._counts = counts
+        self._gone_tokens = gone_tokens
+
+    @property
+    def pods(self) -> list[PodView]:
+        """Every replica that is starting, ready or draining."""
+        now = self.now
+        return [
+            PodView(
+                f"{row[9]:.0f}-{row[1]:.3f}", row[0] == READY, row[0] == DRAINING, now - row[1], *row[2:9]
+            )
+            for row in self.rows
+        ]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait at the gateway."""
+        return self._counts[2] - self._counts[1]
+
+    @property
+    def ready(self) -> int:
+        """Replicas that answer."""
+        return self._counts[6]
+
+    @property
+    def starting(self) -> int:
+        """Replicas on their way."""
+        return self._counts[7]
+
+    @property
+    def held(self) -> int:
+        """Requests that wait for a fleet without a ready replica."""
+        return 0 if self.ready else self.waiting
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a place at a ready replica."""
+        return self.waiting if self.ready else 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are at replicas."""
+        return int(sum(row[2] + row[3] for row in self.rows))
+
+    @property
+    def arrivals(self) -> int:
+        """Requests so far, refused ones included."""
+        return self._counts[9]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Prompt tokens of the requests so far."""
+        return self._counts[10]
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens generated so far."""
+        return self._gone_tokens + int(sum(row[5] for row in self.rows))
