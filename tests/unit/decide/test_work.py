@@ -163,10 +163,10 @@ def test_prefix_hits_lower_the_prefill_alone():
 def needed(requests, *, backlog=0.0, queued=False, seconds=2.0, spread=0.6, staffing=Staffing()):  # noqa: B008
     found = capacity(FP8_TP4, CHAT, ITL_50)
     return need(
-        requests,
-        found.work_ms,
+        requests * found.work_ms,
         backlog,
-        found.rho,
+        found.work_ms,
+        reached=found,
         spread=spread,
         burst=Burst(seconds, queued),
         staffing=staffing,

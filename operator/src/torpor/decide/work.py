@@ -299,25 +299,28 @@ class Need:
 
 
 def need(
-    requests: float,
-    request_work_ms: float,
+    arriving_ms: float,
     backlog_ms: float,
-    rho: float,
+    request_ms: float,
     *,
+    reached: Capacity,
     spread: float,
     burst: Burst,
     staffing: Staffing,
 ) -> Need:
-    """The smallest number of replicas for `requests` a second of `request_work_ms` each and a queue of
-    `backlog_ms` (section 12.2 items 3 and 5).
+    """The smallest number of replicas for `arriving_ms` of work a second and a queue of `backlog_ms` (section
+    12.2 items 3 and 5). request_ms: W of the fleet's mean request.
+
+    The variance takes one factor of W from the work that arrives and one from the mean request: so it grows
+    with the number of requests and with their size, and falls with neither.
     """
-    work = requests * request_work_ms / 1000.0
-    variance = requests * (request_work_ms / 1000.0) ** 2 * (spread + staffing.dispersion)
+    work = arriving_ms / 1000.0
+    variance = work * request_ms / 1000.0 * (spread + staffing.dispersion)
     extra = burst_work(work, variance, burst, staffing.miss)
     backlog = backlog_ms / 1000.0 / max(staffing.drain_seconds, 1.0)
     total = work + extra + backlog
-    replicas = math.ceil(min(total / rho, MOST_REPLICAS) - 1e-9)
-    return Need(max(replicas, 1 if total > 0 else 0), work, extra, backlog, rho)
+    replicas = math.ceil(min(total / reached.rho, MOST_REPLICAS) - 1e-9)
+    return Need(max(replicas, 1 if total > 0 else 0), work, extra, backlog, reached.rho)
 
 
 def burst_work(work: float, variance: float, burst: Burst, miss: float) -> float:
