@@ -23,7 +23,7 @@ def test_a_full_step_stays_within_the_objective_and_prefill_keeps_up(row, trace)
     if machine.step_ms(0, 0, LEAST_TOKENS) > 50:
         return
     assert machine.step_ms(0, 0, budget.max_num_batched_tokens) <= 50
-    assert budget.step_ms <= 50 * (1 + 1e-9)
+    assert budget.step_ms <= 50 * (1 + 1e-9) or "leaves no room" in budget.reason
 
 
 def test_the_fleet_of_the_benchmark():

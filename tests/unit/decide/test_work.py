@@ -191,7 +191,7 @@ def test_headroom_shrinks_with_the_fleet():
 def test_square_root_staffing_has_the_variance_of_a_compound_poisson_process():
     need = needed(100, seconds=4.0)
     w = work_ms(FP8_TP4, CHAT) / 1000
-    assert need.burst == pytest.approx(2.3263 * math.sqrt(100 * w * w * 1.6 / 4), rel=1e-4)
+    assert need.burst == pytest.approx(2.5758 * math.sqrt(100 * w * w * 1.6 / 4), rel=1e-4)
 
 
 def test_a_queue_longer_than_the_slack_is_as_rare_as_asked():
@@ -212,7 +212,7 @@ def test_a_queue_longer_than_the_slack_is_as_rare_as_asked():
             arrived += 1
         queue = max(0.0, queue + arrived * w - room * slot)
         above += queue > 0.5 * room
-    assert above / slots < 0.02
+    assert above / slots < 0.01
     assert above > 0
 
 

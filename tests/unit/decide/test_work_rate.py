@@ -66,7 +66,7 @@ def test_silence_asks_for_nobody_and_leaves_the_last_one_to_idleness():
 
 def test_held_requests_wake_as_many_as_clear_them_in_time():
     reading = work_rate(load(0.0, waiting=5000.0), MODEL, 0)
-    assert reading.raw == math.ceil(5000 * MODEL.capacity.work_ms / 1000 / 60 / MODEL.capacity.rho)
+    assert reading.raw == math.ceil(5000 * MODEL.capacity.work_ms / 1000 / 60 / reading.target)
     assert work_rate(load(0.0, waiting=1.0), MODEL, 0).raw == 1
 
 

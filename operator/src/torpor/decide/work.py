@@ -267,11 +267,13 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
 class Staffing:
     """How careful to be.
 
-    miss: share of the time in which chance may exceed what is there. drain_seconds: within which a queue
-    should be gone. dispersion: variance over mean of the arrivals' counts (Poisson: 1).
+    miss: share of the time in which chance may exceed what is there. reserve: share of the capacity that is
+    not planned with, the closed form's own error. drain_seconds: within which a queue should be gone.
+    dispersion: variance over mean of the arrivals' counts (Poisson: 1).
     """
 
-    miss: float = 0.01
+    miss: float = 0.005
+    reserve: float = 0.03
     drain_seconds: float = 60.0
     dispersion: float = 1.0
 
@@ -319,8 +321,9 @@ def need(
     extra = burst_work(work, variance, burst, staffing.miss)
     backlog = backlog_ms / 1000.0 / max(staffing.drain_seconds, 1.0)
     total = work + extra + backlog
-    replicas = math.ceil(min(total / reached.rho, MOST_REPLICAS) - 1e-9)
-    return Need(max(replicas, 1 if total > 0 else 0), work, extra, backlog, reached.rho)
+    rho = reached.rho * (1.0 - staffing.reserve)
+    replicas = math.ceil(min(total / rho, MOST_REPLICAS) - 1e-9)
+    return Need(max(replicas, 1 if total > 0 else 0), work, extra, backlog, rho)
 
 
 def burst_work(work: float, variance: float, burst: Burst, miss: float) -> float:

@@ -163,13 +163,12 @@ def work_rate(load: Load, model: Model, replicas: int) -> Reading:
     busy). replicas: what the Deployment asks for now.
     """
     found, gap = assess(load, model)
-    target = model.capacity.rho
     if found is None:
-        return Reading(WORK_RATE, None, target, None, Unknown(gap or "nothing reports"))
+        return Reading(WORK_RATE, None, model.capacity.rho, None, Unknown(gap or "nothing reports"))
     return Reading(
         WORK_RATE,
         found.total / max(replicas, 1),
-        target,
+        found.rho,
         replicas_for(found, replicas, proven=model.proven),
         partial=bool(gap),
         gap=gap,
@@ -197,7 +196,7 @@ def sentence(found: Need, model: Model, replicas: int) -> str:
         parts.append(f"the queue {found.backlog:.2f} to be gone in {model.staffing.drain_seconds:.0f} s")
     at = model.capacity
     told = ", ".join(parts)
-    told += f"; a replica carries {at.rho:.2f} (limit {at.limit}, {at.at.requests:.2f} such requests/s)"
+    told += f"; a replica carries {found.rho:.2f} (limit {at.limit}, {at.at.requests:.2f} such requests/s)"
     if not model.proven:
         told += "; its hardware is guessed until its engines have shown their steps"
     return "; ".join((f"{told}; {found.replicas} needed, {replicas} asked for", *at.unreachable))
