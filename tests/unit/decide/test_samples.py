@@ -19,7 +19,8 @@ END = dataclasses.replace(START, at=110.0, generated=20_000.0, prompts=60_000.0,
 
 def test_twenty_sequences_that_give_a_thousand_tokens_a_second_step_every_20_ms():
     sample = between(START, END)
-    assert sample == Sample(20.0, 20.0, 31_000.0, 20.0)
+    assert dataclasses.replace(sample, noise=0.0) == Sample(20.0, 20.0, 31_000.0, 20.0)
+    assert 0.05 < sample.noise < 0.2
 
 
 def test_tokens_of_the_prefix_cache_are_not_computed():
@@ -28,9 +29,16 @@ def test_tokens_of_the_prefix_cache_are_not_computed():
     assert between(before, after).prompt_tokens == pytest.approx(5.0)
 
 
-def test_an_engine_that_tells_its_step_is_believed():
-    sample = between(START, dataclasses.replace(END, step_ms=25.0))
-    assert (sample.step_ms, sample.prompt_tokens) == (25.0, 25.0)
+def test_counted_gaps_tell_the_step_and_the_batch_whatever_the_gauge_said():
+    before = dataclasses.replace(START, gaps=0.0, gap_seconds=0.0, running=1.0)
+    after = dataclasses.replace(END, gaps=9_900.0, gap_seconds=247.5, running=3.0)
+    sample = between(before, after)
+    assert (sample.step_ms, sample.running) == (
+        25.0,
+        25.0,
+    )  # 10,000 tokens in 10 s, one per 25 ms and sequence
+    assert sample.prompt_tokens == pytest.approx(25.0)
+    assert sample.noise < 0.01
 
 
 def test_the_closed_form_is_sampled_back():
@@ -56,8 +64,9 @@ def test_the_closed_form_is_sampled_back():
         ({"at": 200.0}, "apart"),
         ({"generated": 9_000.0}, "went back"),
         ({"prompts": 9_000.0}, "went back"),
-        ({"running": 0.0}, "idle"),
-        ({"running": 80.0}, "its batch went from 20 to 80"),
+        ({"running": 0.0}, "too small"),
+        ({"running": 80.0}, "its batch of 20 and then 80"),
+        ({"running": 0.0, "generated": 10_000.0, "prompts": 50_000.0}, "idle"),
         ({"generated": 10_000.0, "prompts": 50_000.0}, "stand still"),
         ({"running": math.nan}, "finite"),
         ({"kv_tokens": Unknown("not reported")}, "not reported"),
@@ -78,7 +87,7 @@ def test_a_full_engine_that_generates_nothing_shows_its_prefill():
 
 
 @given(
-    st.sampled_from(["running", "waiting", "kv_tokens", "generated", "prompts", "cached", "step_ms"]), garbage
+    st.sampled_from(["running", "waiting", "kv_tokens", "generated", "prompts", "cached", "gaps"]), garbage
 )
 def test_garbage_in_any_field_gives_a_sound_sample_or_none(field, reading):
     for pair in (

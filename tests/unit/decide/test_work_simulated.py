@@ -7,7 +7,9 @@ import random
 
 import pytest
 from torpor.decide.budget import prefill_budget
-from torpor.decide.hardware import TABLE
+from torpor.decide.hardware import TABLE, conservative
+from torpor.decide.learning import begin, learn
+from torpor.decide.samples import Counters, collect
 from torpor.decide.work import (
     Mix,
     Objectives,
@@ -151,10 +153,80 @@ def test_a_fleet_filled_to_the_brim_meets_its_objectives_and_one_replica_less_wo
         max_num_seqs=budget.max_num_seqs,
     )
     rate = rate_that_needs(machine, mix, replicas)
-    sequences, *_ = serve(machine, replicas, rate, 150)
+    sequences, *_ = serve(machine, replicas, rate, 120)
     assert within(sequences) >= 0.985
     assert rate > 0.7 * replicas * capacity(machine, mix, BOTH).at.requests
     if replicas > 1:
-        assert within(serve(machine, replicas - 1, rate, 150)[0]) < 0.5
+        assert within(serve(machine, replicas - 1, rate, 60)[0]) < 0.6
     # The same fleet with the engine's own budget: long prompts stop everybody beside them.
-    assert within(serve(FP8_TP4, replicas, rate, 60)[0]) < 0.95
+    assert within(serve(FP8_TP4, replicas, rate, 30)[0]) < 0.95
+
+
+class Counting:
+    """What an engine would report, counted from its steps."""
+
+    def __init__(self, model):
+        self.model = model
+        self.generated = self.prompts = self.gaps = self.gap_seconds = 0.0
+
+    def finish(self, now):
+        outcome = self.model.finish(now)
+        self.generated += outcome.generated_tokens
+        self.prompts += outcome.computed_tokens - outcome.generated_tokens
+        self.gaps += len(outcome.gaps)
+        self.gap_seconds += sum(outcome.gaps)
+
+    def report(self, now, gaps):
+        counters = Counters(
+            "a",
+            "boot",
+            now,
+            float(len(self.model.running)),
+            float(len(self.model.waiting)),
+            self.model.kv.used_blocks * 16.0,
+            self.generated,
+            self.prompts,
+        )
+        return (
+            dataclasses.replace(counters, gaps=self.gaps, gap_seconds=self.gap_seconds) if gaps else counters
+        )
+
+
+@pytest.mark.parametrize(
+    ("start", "gaps"),
+    [(FP8_TP4, True), (conservative(None, None), True), (conservative(None, None), False)],
+    ids=["a row, gaps counted", "a guess, gaps counted", "a guess, by gauges"],
+)
+def test_capacity_is_learned_from_what_an_engine_counts(start, gaps):
+    """Three minutes of a real queue, an engine twice as fast as the table says."""
+    truth = dataclasses.replace(
+        FP8_TP4,
+        a=FP8_TP4.a / 2,
+        b=FP8_TP4.b / 2,
+        c=FP8_TP4.c / 2,
+        d=FP8_TP4.d / 2,
+        max_num_batched_tokens=800,
+    )
+    chat, chance = Mix(1155, 211), random.Random(3)
+    counting, learned, kept = Counting(engine(truth)), begin(start), ()
+    rate = operating(truth, chat, 0.6).requests
+    arrival, report, ends = chance.expovariate(rate), 5.0, math.inf
+    while report < 180:
+        now = min(arrival, report, ends)
+        if now == ends:
+            counting.finish(now)
+            ends = math.inf
+        elif now == arrival:
+            sizes = lengths(chance, chat.prompt, 1), lengths(chance, chat.output, 1)
+            counting.model.submit(Sequence(*sizes, now))
+            arrival += chance.expovariate(rate * (1.5 if now % 80 < 40 else 0.5))
+        else:
+            samples, kept = collect(kept, (counting.report(now, gaps),))
+            learned = learn(learned, samples)
+            report += 5.0
+        if ends == math.inf:
+            step = counting.model.begin(now)
+            ends = math.inf if step is None else now + step.seconds
+    assert learned.proven
+    found = capacity(learned.hardware(truth), chat, BOTH).at.requests
+    assert found == pytest.approx(capacity(truth, chat, BOTH).at.requests, rel=0.15)

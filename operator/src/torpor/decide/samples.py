@@ -1,15 +1,18 @@
-"""From counters that engines report to samples that can be learned from.
+"""From counters that engines and gateways report to samples that can be learned from.
 
 A sample says: with this batch, this much cache and this many prompt tokens in a step, a step took this long.
-Engines rarely report a step's time; they count tokens. Over an interval in which B sequences decode, G tokens
-come out, so a step (the time between two tokens of a sequence) took B·Δt/G. With speculative decoding that is
-what a user feels, which is what is wanted.
+Where the gaps between tokens are counted (their number and their sum, as vLLM's histogram of inter-token
+latency and the gateways' do), their mean is the step as a sequence sees it, and the tokens generated in Δt
+give the batch: B = G·t/Δt. Without, a step took B·Δt/G with B read off a gauge at both ends, which means
+something only for a batch large enough that two readings tell its mean. With speculative decoding both give
+the time per token, which is what a user feels and what is wanted.
 
 Everything that makes such a quotient lie is refused here, each with its reason: a restarted engine, a counter
-that went back, NaN, an engine that was idle at one end, a batch that changed too much, an interval too short
-to count in or too long to mean one thing, and an engine whose counters stand still while it claims to run.
+that went back, NaN, an engine that was idle, a batch that changed too much, an interval too short to count in
+or too long to mean one thing, and an engine whose counters stand still while it claims to run.
 """
 
+import math
 from dataclasses import dataclass
 
 from torpor.decide.values import Unknown, Value, measured
@@ -18,6 +21,8 @@ SHORTEST = 2.0  # seconds: below, a step more or less is a tenth of the answer
 LONGEST = 60.0  # seconds: above, the two ends say little about what lies between
 MOST_COUNTED = 1e15  # a counter of tokens beyond this is no counter
 MOST_NOISE = 0.3
+FEWEST_GAPS = 20
+SMALLEST_BATCH = 8  # by a gauge: the mean of two readings of a Poisson number is off by 0.7/sqrt(B)
 
 NOT_REPORTED = Unknown("not reported")
 
@@ -28,7 +33,8 @@ class Counters:
 
     boot: another one means that the counters began anew. running, waiting: sequences. kv_tokens: in the
     cache. generated, prompts: tokens since boot; cached: of the prompts' tokens, those found in the prefix
-    cache. step_ms: mean time between tokens since the last report, where the engine says so itself.
+    cache. gaps, gap_seconds: number and sum of the times between two tokens of a sequence since boot. A
+    whole fleet's sums, divided by its replicas like its gauges, are such a replica to learn from.
     """
 
     replica: str
@@ -40,7 +46,8 @@ class Counters:
     generated: Value = NOT_REPORTED
     prompts: Value = NOT_REPORTED
     cached: Value = NOT_REPORTED
-    step_ms: Value = NOT_REPORTED
+    gaps: Value = NOT_REPORTED
+    gap_seconds: Value = NOT_REPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +94,27 @@ def between(before: Counters, after: Counters, budget: int | None = None) -> Sam
             return value
         known.append(value)
     first, last, generated, prompts, kv_before, kv_after = known
-    if min(first, last) < 1:
-        return Unknown("the engine was idle")
     if generated == 0 and prompts == 0:
-        return Unknown("its counters stand still while it claims to run")
+        idle = min(first, last) < 1
+        return Unknown("the engine was idle" if idle else "its counters stand still while it claims to run")
     hits = _counted(before.cached, after.cached)
     computed = prompts if isinstance(hits, Unknown) else max(0.0, prompts - hits)
-    running, noise = (first + last) / 2, 0.6 * abs(last - first) / (last + first)
-    if noise > MOST_NOISE:
-        return Unknown(f"its batch went from {first:.0f} to {last:.0f}")
     full = budget if _waits(before) and _waits(after) else None
-    step = _step(after, seconds, running=running, generated=generated, computed=computed, full=full)
-    if isinstance(step, Unknown):
-        return step
-    sample = Sample(step, running, (kv_before + kv_after) / 2, computed * step / (seconds * 1000), noise)
+    gauge = (first + last) / 2
+    step: Value
+    gap, count = _gap_ms(before, after)
+    if not isinstance(gap, Unknown) and generated > 0:
+        step, noise = gap, 0.5 / math.sqrt(count)
+        running = max(1.0, generated * step / (seconds * 1000))
+    else:
+        running, noise = gauge, _gauge_noise(first, last)
+        if noise > MOST_NOISE:
+            return Unknown(f"its batch of {first:.0f} and then {last:.0f} is too small or changed too much")
+        step = _by_gauge(seconds, running, generated=generated, computed=computed, full=full)
+        if isinstance(step, Unknown):
+            return step
+    cached = (kv_before + kv_after) / 2 * (running / gauge if gauge > 0 else 1.0)
+    sample = Sample(step, running, cached, computed * step / (seconds * 1000), noise)
     return sample if sample.sound else Unknown(f"a step of {step:.3g} ms")
 
 
@@ -130,18 +144,32 @@ def collect(
     return tuple(samples), tuple(kept)
 
 
-def _step(
-    after: Counters,
-    seconds: float,
-    *,
-    running: float,
-    generated: float,
-    computed: float,
-    full: int | None,
+def _gap_ms(before: Counters, after: Counters) -> tuple[Value, float]:
+    """The mean gap between tokens in ms, and how many gaps it is the mean of."""
+    count = _counted(before.gaps, after.gaps)
+    total = _counted(before.gap_seconds, after.gap_seconds)
+    if isinstance(count, Unknown):
+        return count, 0.0
+    if isinstance(total, Unknown):
+        return total, 0.0
+    if count < FEWEST_GAPS:
+        return Unknown("too few tokens"), 0.0
+    return measured(1000 * total / count, low=0.01, high=60_000), count
+
+
+def _gauge_noise(first: float, last: float) -> float:
+    """Relative error of the mean batch read off at two ends; 1 where it says nothing."""
+    if min(first, last) < SMALLEST_BATCH:
+        return 1.0
+    return math.hypot(0.6 * abs(last - first) / (last + first), 0.5 / math.sqrt((first + last) / 2))
+
+
+def _by_gauge(
+    seconds: float, running: float, *, generated: float, computed: float, full: int | None
 ) -> Value:
-    told = measured(after.step_ms, low=0.01, high=60_000)
-    if not isinstance(told, Unknown):
-        return told
+    """The step in ms from the tokens that came out; of an engine that generates nothing from those that went
+    in, while each of its steps is full.
+    """
     if generated > 0:
         return running * seconds * 1000 / generated
     if full is None or computed <= 0:
