@@ -23,6 +23,13 @@ def test_twenty_sequences_that_give_a_thousand_tokens_a_second_step_every_20_ms(
     assert 0.05 < sample.noise < 0.2
 
 
+def test_a_small_batch_is_not_read_off_a_gauge():
+    before, after = (dataclasses.replace(c, running=4.0) for c in (START, END))
+    assert "too small" in between(before, after).reason
+    counted = [dataclasses.replace(c, gaps=10.0 * c.at, gap_seconds=0.2 * c.at) for c in (before, after)]
+    assert between(*counted).step_ms == pytest.approx(20.0)
+
+
 def test_tokens_of_the_prefix_cache_are_not_computed():
     before = dataclasses.replace(START, cached=0.0)
     after = dataclasses.replace(END, cached=7_500.0)

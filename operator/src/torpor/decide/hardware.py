@@ -152,7 +152,7 @@ def gpu_of(product: str) -> str | None:
     None. A slice of a GPU (MIG) and a shared one have no data sheet.
     """
     words = re.split(r"[^a-z0-9]+", product.lower())
-    if "mig" in words or "shared" in words or any(re.fullmatch(r"\d+g", word) for word in words):
+    if "mig" in words or "shared" in words:
         return None
     found = [word for word in words if word in DATA_SHEETS]
     if len(found) != 1:
