@@ -79,7 +79,9 @@ def prefill_budget(
     if own_seqs is not None and own_seqs > tokens:
         tokens, told = own_seqs, f"engine.args sets --max-num-seqs={own_seqs}, and a budget is at least that"
     seqs = min(hardware.max_num_seqs, tokens) if own_seqs is None else None
-    full = hardware.step_ms(busy.running, busy.kv_tokens, max(0.0, tokens - busy.running))
+    share = min(1.0, tokens / busy.running)
+    decodes = busy.running * share
+    full = hardware.step_ms(decodes, busy.kv_tokens * share, tokens - decodes)
     return Budget(tokens, seqs, told, full)
 
 
@@ -88,11 +90,16 @@ def _busy(hardware: Hardware, objectives: Objectives, mix: Mix) -> Operating:
     roomy = replace(hardware, max_num_batched_tokens=max(hardware.max_num_batched_tokens, MOST_TOKENS))
     at = capacity(roomy, mix, objectives).at
     times = 1 + BATCH_Z / math.sqrt(max(at.running, 1.0))
+    times = min(times, hardware.max_num_seqs / at.running, hardware.kv_tokens / max(at.kv_tokens, 1.0))
     return replace(at, running=at.running * times, kv_tokens=at.kv_tokens * times)
 
 
 def _within(hardware: Hardware, busy: Operating, objective: float) -> int:
     """The largest flag that keeps a step within `objective`, on a busy and on an empty replica."""
-    then = busy.running + (objective - hardware.step_ms(busy.running, busy.kv_tokens, 0)) / hardware.d
+    decoding = hardware.step_ms(busy.running, busy.kv_tokens, 0)
+    if decoding <= objective:
+        then = busy.running + (objective - decoding) / hardware.d
+    else:  # fewer sequences, as many as the objective bears, and no prompt beside them
+        then = busy.running * (objective - hardware.a) / (decoding - hardware.a)
     empty = (objective - hardware.a) / hardware.d
     return max(0, math.floor(min(then, empty, 1e9) / BLOCK) * BLOCK)
