@@ -47,7 +47,7 @@ check: setup  ## format, lint, types, import contract, unit and property tests, 
 	@echo "==> types" && $(BIN)/mypy
 	@echo "==> import contract" && $(BIN)/lint-imports --no-cache > $(VENV)/import-contract.log || { cat $(VENV)/import-contract.log; exit 1; }
 	@echo "==> generated files" && $(BIN)/python -m torpor.api.crd --check && $(BIN)/python -m charts.generate --check
-	@echo "==> unit and property tests" && $(BIN)/pytest -q tests/unit tests/docs
+	@echo "==> unit and property tests" && $(BIN)/pytest -q -n 2 tests/unit tests/docs
 
 # The stages of `make test`, each a target of its own. The cluster is started only for e2e and taken down again by
 # whoever started it, so that a run leaves nothing behind and a developer's own cluster is left alone (KEEP=1 keeps it).
