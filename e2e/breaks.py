@@ -15,6 +15,7 @@ It does not say whether the tests are enough, only that these breaks do not pass
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster import paths
+from e2e.support import install, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 SCENARIOS = ROOT / "e2e" / "scenarios"
@@ -88,6 +90,7 @@ def run(one: Break) -> tuple[bool, str]:
         ended, told = _pytest(one)
     finally:
         shutil.rmtree(CHECKOUT, ignore_errors=True)
+        _clean()
     if ended not in (0, TESTS_FAILED):
         return False, f"proves nothing, pytest ended with {ended}: {told.strip()[-300:]}"
     failed = re.findall(r"^FAILED \S+::(\w+)", told, re.MULTILINE)
@@ -113,6 +116,13 @@ def _pytest(one: Break) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stdout
+
+
+def _clean() -> None:
+    """Take away what a broken chart may have left in the release's namespace."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        cluster = machine.attach(None, None, {}).cluster
+        cluster.kubectl("delete", "namespace", install.NAMESPACE, "--ignore-not-found", "--timeout=90s")
 
 
 def main() -> int:
