@@ -7,9 +7,9 @@ it is there for; the head of a patch says what is broken and which tests have to
     Red: test_a_stream_is_kept_alive
 
 For each of them the last commit is checked out into the cache, the patch is applied, the images are built
-from it, and the named tests run on the local cluster. Every one of them has to fail, in the test itself: an
-error while the cluster or the install is prepared proves nothing either. The checkout is removed; the
-cluster stays if it was up before. `make check` sees to it that every patch still fits the code.
+from it, and the named tests run on the local cluster. Every one of them has to fail, itself or in the story
+that it judges: an error while the cluster or the install is prepared proves nothing either. The checkout is
+removed; the cluster stays. `make check` sees to it that every patch still fits the code.
 
 It does not say whether the tests are enough, only that these breaks do not pass them.
 """
@@ -93,18 +93,18 @@ def run(one: Break) -> tuple[bool, str]:
         _clean()
     if ended not in (0, TESTS_FAILED):
         return False, f"proves nothing, pytest ended with {ended}: {told.strip()[-300:]}"
-    failed = re.findall(r"^FAILED \S+::(\w+)", told, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", told, re.MULTILINE)
     green = [test for test in one.tests if not any(name.startswith(test) for name in failed)]
     if green:
         return False, f"STILL GREEN: {', '.join(green)}"
-    reason = re.search(r"^FAILED \S+ - (.+)$", told, re.MULTILINE)
+    reason = re.search(r"^(?:FAILED|ERROR) \S+ - (.+)$", told, re.MULTILINE)
     return True, f"red: {', '.join(failed)} ({reason.group(1)[:150] if reason else 'no reason given'})"
 
 
 def _pytest(one: Break) -> tuple[int, str]:
     """Run the named tests in the broken checkout, which is what they import, too: (exit status, output)."""
     sources = [CHECKOUT, CHECKOUT / "operator" / "src", CHECKOUT / "runtime" / "src"]
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "-k", one.red, f"e2e/scenarios/{one.file.parent.name}"],
         cwd=CHECKOUT,
