@@ -92,7 +92,7 @@ def run(one: Break) -> tuple[bool, str]:
         shutil.rmtree(CHECKOUT, ignore_errors=True)
         _clean()
     if ended not in (0, TESTS_FAILED):
-        return False, f"proves nothing, pytest ended with {ended}: {told.strip()[-300:]}"
+        return False, f"proves nothing, pytest ended with {ended}; see {paths.LOGS}"
     failed = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", told, re.MULTILINE)
     green = [test for test in one.tests if not any(name.startswith(test) for name in failed)]
     if green:
@@ -105,17 +105,19 @@ def _pytest(one: Break) -> tuple[int, str]:
     """Run the named tests in the broken checkout, which is what they import, too: (exit status, output)."""
     sources = [CHECKOUT, CHECKOUT / "operator" / "src", CHECKOUT / "runtime" / "src"]
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, "-k", one.red, f"e2e/scenarios/{one.file.parent.name}"],
-        cwd=CHECKOUT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources)), "COLUMNS": "400"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    log = paths.LOGS / f"break-{one.file.parent.name}-{one.file.stem}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        done = subprocess.run(
+            [*command, "-k", one.red, f"e2e/scenarios/{one.file.parent.name}"],
+            cwd=CHECKOUT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources)), "COLUMNS": "400"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=SECONDS,
+            check=False,
+        )
+    return done.returncode, log.read_text()
 
 
 def _clean() -> None:
