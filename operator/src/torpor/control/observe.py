@@ -1,18 +1,14 @@
 """From the world to the arguments of `decide`.
 
 Here a report that is too old becomes unknown, and a number that the engine does not give becomes unknown with
-the name of the metric: whatever reaches `decide` is either fresh or says why not. Periods that depend on the
-measured cold start are set here too:
-
-- a lower need must last for as long as a cold start takes (giving a replica up earlier would cost more than
-keeping it), at least `SHORTEST_WINDOW`, at most `LONGEST_WINDOW` seconds; - a starting replica has credit for
-twice the p95 of its fleet's cold starts, or its start-up budget where none is known.
+the name of the metric: whatever reaches `decide` is either fresh or says why not. What the owner asks for is
+`decide.owner`'s, and the hours join it here.
 """
 
-import re
-from collections.abc import Sequence
+from dataclasses import replace
 
 from torpor.api import constants
+from torpor.api.engine_flags import whole_number
 from torpor.api.spec import Engine as EngineSpec
 from torpor.api.spec import KvCacheUtilization, QueueDepth
 from torpor.api.types import InferenceService
@@ -21,12 +17,7 @@ from torpor.control.cold_start import ColdStarts
 from torpor.control.pods import Pod
 from torpor.control.world import World
 from torpor.decide import Demand, Engine, Observation, Policy, Standing, Unknown, Value, measured, utilization
-
-SHORTEST_WINDOW = 60.0
-LONGEST_WINDOW = 300.0
-SHORTEST_CREDIT = 30.0
-
-_MAX_NUM_SEQS = re.compile(r"--max[-_]num[-_]seqs(?:=(\d+))?")
+from torpor.decide.owner import LONGEST_WINDOW, owner_policy
 
 
 def observe(world: World, *, rollout: bool) -> Observation:
@@ -41,22 +32,11 @@ def observe(world: World, *, rollout: bool) -> Observation:
 
 def policy(world: World, service: InferenceService, cold: ColdStarts) -> Policy:
     """Return what the owner asks for, with the periods that the measured cold starts give."""
-    scaling = service.spec.scaling
-    budget = float(service.spec.engine.startup_seconds)
-    p95, hours = cold.p95, world.hours
+    hours = world.hours
     ends = hours.until if isinstance(hours, Standing) else None
-    return Policy(
-        min_replicas=scaling.min_replicas,
-        max_replicas=scaling.max_replicas,
-        queue_target=float(scaling.signals.queue_depth.target),
-        kv_target=scaling.signals.kv_cache_utilization.target_percent / 100,
-        idle_seconds=float(
-            constants.DEFAULT_IDLE_SECONDS if scaling.idle_seconds is None else scaling.idle_seconds
-        ),
-        window_seconds=min(LONGEST_WINDOW, max(SHORTEST_WINDOW, p95 or 0.0)),
-        credit_seconds=budget if p95 is None else min(budget, max(SHORTEST_CREDIT, 2 * p95)),
-        external=scaling.replicas,
-        max_num_seqs=_reported_max_num_seqs(world) or flag_max_num_seqs(service.spec.engine.args),
+    places = _reported_max_num_seqs(world) or whole_number(service.spec.engine.args, "max-num-seqs")
+    return replace(
+        owner_policy(service, cold.p95, places),
         schedule=hours,
         schedule_ends_in=None if ends is None else max(0.0, (ends - world.now).total_seconds()),
     )
@@ -77,16 +57,6 @@ def stopgap_policy(world: World) -> Policy:
         window_seconds=LONGEST_WINDOW,
         credit_seconds=float(EngineSpec().startup_seconds),
     )
-
-
-def flag_max_num_seqs(args: Sequence[str]) -> int | None:
-    """Find --max-num-seqs among the engine's flags, both spellings; the last one counts."""
-    found = None
-    for place, arg in enumerate(args):
-        if match := _MAX_NUM_SEQS.fullmatch(arg):
-            text = match[1] or (args[place + 1] if place + 1 < len(args) else "")
-            found = int(text) if text.isdigit() and int(text) > 0 else found
-    return found
 
 
 def _reported_max_num_seqs(world: World) -> int | None:

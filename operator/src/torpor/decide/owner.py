@@ -1,0 +1,39 @@
+"""What a fleet's owner asks for, as a policy: the spec's numbers, and the periods that its cold starts give.
+
+The operator and the simulator decide by the same policy, so it is made in one place:
+
+- a lower need must last for as long as a cold start takes (giving a replica up earlier would cost more than
+  keeping it), at least `SHORTEST_WINDOW`, at most `LONGEST_WINDOW` seconds;
+- a starting replica has credit for twice the p95 of its fleet's cold starts, at least `SHORTEST_CREDIT`
+  seconds, or its start-up budget where none is known.
+
+Hours are left to who knows the clock.
+"""
+
+from torpor.api import constants
+from torpor.api.types import InferenceService
+from torpor.decide.observation import Policy
+
+SHORTEST_WINDOW = 60.0
+LONGEST_WINDOW = 300.0
+SHORTEST_CREDIT = 30.0
+
+
+def owner_policy(service: InferenceService, p95: float | None, max_num_seqs: int | None) -> Policy:
+    """Return the policy of a valid spec, without a schedule. p95: seconds of a cold start, None while none
+    was measured. max_num_seqs: sequences that a replica runs at once, None where unknown.
+    """
+    scaling = service.spec.scaling
+    budget = float(service.spec.engine.startup_seconds)
+    idle = constants.DEFAULT_IDLE_SECONDS if scaling.idle_seconds is None else scaling.idle_seconds
+    return Policy(
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        queue_target=float(scaling.signals.queue_depth.target),
+        kv_target=scaling.signals.kv_cache_utilization.target_percent / 100,
+        idle_seconds=float(idle),
+        window_seconds=min(LONGEST_WINDOW, max(SHORTEST_WINDOW, p95 or 0.0)),
+        credit_seconds=budget if p95 is None else min(budget, max(SHORTEST_CREDIT, 2 * p95)),
+        external=scaling.replicas,
+        max_num_seqs=max_num_seqs,
+    )
