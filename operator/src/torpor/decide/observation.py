@@ -9,8 +9,11 @@ are never added up: in-flight only answers the question whether a fleet is idle.
 
 from dataclasses import dataclass, field
 
+from torpor.decide.hardware import Hardware
+from torpor.decide.samples import Counters
 from torpor.decide.schedule import Standing
 from torpor.decide.values import Unknown, Value
+from torpor.decide.work import Objectives
 
 NO_GATEWAY = Unknown("no gateway reports")
 NO_REPORT = Unknown("no report")
@@ -23,7 +26,7 @@ class Engine:
     ready: it answers requests now. age: seconds since the pod was created. failing: its start is known to
     fail (a bad image, a crash loop), so waiting for it is hope and not credit. running, waiting: requests in
     the batch and waiting for capacity. kv: KV-cache utilization, 0 to 1. max_num_seqs: sequences it runs at
-    once, where known.
+    once, where known. counters: what it counted, for learning; None where nothing is reported.
     """
 
     name: str
@@ -34,6 +37,25 @@ class Engine:
     waiting: Value = NO_REPORT
     kv: Value = NO_REPORT
     max_num_seqs: int | None = None
+    counters: Counters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What all gateways counted together since this process began to listen; only differences mean anything.
+
+    arrivals: requests that wanted the fleet, repeats of clients left out. prompt_tokens: of these arrivals,
+    estimated where nobody counted. completed, output_tokens: requests answered whole, and their tokens.
+    prompt_squares, output_squares, products: sums of I², O² and I·O over completed requests.
+    """
+
+    arrivals: float = 0.0
+    prompt_tokens: float = 0.0
+    completed: float = 0.0
+    output_tokens: float = 0.0
+    prompt_squares: float = 0.0
+    output_squares: float = 0.0
+    products: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +63,8 @@ class Demand:
     """What the gateways hold for the fleet, summed over those that report.
 
     complete: every gateway process that exists reports, and has fresh watches itself; else the sums are lower
-    bounds and `gap` says why. arrivals: requests seen since this process began to listen; only differences
-    mean something.
+    bounds and `gap` says why. arrivals: requests seen since this process began to listen, repeats included;
+    only differences mean something. tally: what is counted besides, None where no gateway counts it.
     """
 
     held: Value = NO_GATEWAY
@@ -51,6 +73,7 @@ class Demand:
     arrivals: int = 0
     complete: bool = False
     gap: str = "no gateway reports"
+    tally: Tally | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +81,16 @@ class Observation:
     """One look at one fleet.
 
     replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
-    revision is under way and still within its time.
+    revision is under way and still within its time. wall: UTC seconds since the epoch, None where the time of
+    day is not known (then nothing is foreseen). offset: seconds by which local time is ahead of UTC there.
     """
 
     replicas: int
     engines: tuple[Engine, ...] = ()
     demand: Demand = field(default_factory=Demand)
     rollout: bool = False
+    wall: float | None = None
+    offset: float = 0.0
 
     @property
     def ready(self) -> tuple[Engine, ...]:
@@ -82,7 +108,10 @@ class Policy:
     writer set, obeyed exactly. max_num_seqs: what one replica runs at once, from the engine's flags or its
     last report; None where unknown. schedule: what the hours allow at this moment; Unknown where that cannot
     be told, None where there is no schedule. schedule_ends_in: seconds until they allow something else; None:
-    never.
+    never. objectives: of latency. hardware: what a replica costs per step before anything was learned, None
+    where that is not even guessed: then arriving work is no signal. cold_start: p95 seconds measured, None
+    before the first. revision: of the pod template; another one is another engine to learn. mode: Auto,
+    Recommend (computes and changes nothing) or Paused (changes nothing).
     """
 
     min_replicas: int
@@ -96,6 +125,11 @@ class Policy:
     max_num_seqs: int | None = None
     schedule: Standing | Unknown | None = None
     schedule_ends_in: float | None = None
+    objectives: Objectives = field(default_factory=Objectives)
+    hardware: Hardware | None = None
+    cold_start: float | None = None
+    revision: str = ""
+    mode: str = "Auto"
 
     @property
     def standing(self) -> Standing | None:
