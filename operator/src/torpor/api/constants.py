@@ -135,7 +135,7 @@ QUALIFIED_NAME_ONLY: Final = "QualifiedNameOnly"  # the installation gives this 
 DECIDED_BY_TORPOR: Final = "DecidedByTorpor"
 REPLICAS_SET: Final = "ReplicasSet"  # scaling.replicas has a writer that is not Torpor
 
-# --- modes (scaling.mode); reasons of ScalingActive, of Ready at zero replicas, of refusals, and clamps' names
+# --- modes (scaling.mode), and the reasons where one keeps Torpor from changing replicas ----------
 AUTO: Final = "Auto"
 RECOMMEND: Final = "Recommend"
 PAUSED: Final = "Paused"

@@ -7,6 +7,7 @@ takes the number where the line before left it, and the last line leaves it at `
 
 from dataclasses import dataclass
 
+from torpor.api.constants import RECOMMEND
 from torpor.decide.signals import Reading
 
 # Reasons of a decision that no clamp changed. A clamp's own name is the reason otherwise.
@@ -16,6 +17,9 @@ WAKE = "Wake"
 QUEUE_DEPTH = "QueueDepth"
 KV_CACHE_UTILIZATION = "KVCacheUtilization"
 SCALE_IN = "ScaleIn"
+
+EXTERNAL_OWNER = "ExternalOwner"
+NOT_OURS = (RECOMMEND, EXTERNAL_OWNER)  # clamps that keep Torpor's number from being followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,15 @@ class Decision:
     clamps: tuple[ClampLine, ...] = ()
     look_at: float | None = None
     idle_for: float | None = None
+
+    @property
+    def recommended(self) -> int | None:
+        """The number that Torpor alone would ask for, mode and external owner left aside; None where no
+        signal was read, so that none was worked out.
+        """
+        if not self.signals:
+            return None
+        return next((line.before for line in self.clamps if line.name in NOT_OURS), self.replicas)
 
     def replay(self) -> int:
         """Walk the trace and return where it ends. Raises ValueError where a line does not start where the

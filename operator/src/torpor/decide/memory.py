@@ -21,6 +21,7 @@ class Memory:
     maximum needs no more). idle_since: start of the unbroken silence. arrivals: the demand's counter at the
     last look. short_since: since when the Deployment has fewer pods than it asks for. closed: the schedule
     allowed no replica at the last look. closed_demand: when requests were last seen in these closed hours.
+    wanted_at: the last look that found somebody who wants the fleet.
     """
 
     seen_at: float | None = None
@@ -31,6 +32,7 @@ class Memory:
     short_since: float | None = None
     closed: bool = False
     closed_demand: float | None = None
+    wanted_at: float | None = None
 
     def resumed(self, now: float) -> "Memory":
         """Return this memory ready for a look at `now`: histories are dropped where they were not watched."""

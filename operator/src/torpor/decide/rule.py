@@ -7,8 +7,9 @@ arguments give the same answer for ever, which is what lets a recorded night be 
 
 from dataclasses import dataclass, replace
 
+from torpor.api.constants import PAUSED
 from torpor.decide import decision as words
-from torpor.decide import signals
+from torpor.decide import modes, signals
 from torpor.decide.clamps import CLAMPS, Facts
 from torpor.decide.decision import ClampLine, Decision
 from torpor.decide.memory import Memory, remember
@@ -30,6 +31,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     """Decide the number of replicas at `now` (seconds, monotonic) and return it with the memory for the next
     look.
     """
+    if policy.mode == PAUSED:
+        return modes.paused(observation, policy, memory)
     memory = memory.resumed(now)
     readings = signals.read(observation, policy)
     known = [reading.raw for reading in readings if reading.raw is not None]
@@ -48,6 +51,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         memory,
         arrivals=observation.demand.arrivals,
         idle_since=idle_since,
+        wanted_at=now if wanted else memory.wanted_at,
         closed=policy.closed,
         closed_demand=closed_demand,
         recommendations=remember(memory.recommendations, careful, now, policy.window_seconds),
