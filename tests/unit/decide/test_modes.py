@@ -99,7 +99,7 @@ def test_under_load_the_larger_number_is_told_and_not_followed():
     decision, _ = decide(Observation(1, (busy,), QUIET), owner(mode="Recommend"), Memory(), 0.0)
     assert (decision.replicas, decision.recommended, decision.reason) == (1, 5, "Recommend")
     assert "queueDepth is 20.00 per replica, target 4; 5 needed" in decision.message
-    assert "spec.scaling.mode is Recommend; 1 stays (5 -> 1)" in decision.message
+    assert "spec.scaling.mode is Recommend; the number stays at 1 (5 -> 1)" in decision.message
 
 
 def test_at_zero_a_refused_request_is_remembered_for_the_idle_period():

@@ -11,6 +11,7 @@ from datetime import timedelta
 from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts, from_status
 from torpor.control.hours import Hours
+from torpor.control.measure import Series
 from torpor.control.plan import Place
 from torpor.control.pods import parse_time
 from torpor.control.spec import Followed
@@ -29,6 +30,7 @@ class Memo:
     status_written: float | None = None
     hours: Hours = field(default_factory=Hours)
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
+    series: Series = frozenset()  # of metrics that come and go
 
     @classmethod
     def of(cls, fleet: Object, offset: timedelta = timedelta(0)) -> "Memo":

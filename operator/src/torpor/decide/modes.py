@@ -62,4 +62,4 @@ def told_kept(observation: Observation, policy: Policy) -> str:
     number = kept(observation, policy)
     if observation.new:
         return f"a new fleet starts with its minReplicas, {number}"
-    return f"{number} stays" if number == 1 else f"{number} stay"
+    return f"the number stays at {number}"
