@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torpor.api.constants import RECOMMEND
 from torpor.decide.signals import Reading
+from torpor.decide.work import Need
 
 # Reasons of a decision that no clamp changed. A clamp's own name is the reason otherwise.
 ASLEEP = "Asleep"
@@ -16,6 +17,7 @@ STEADY = "Steady"
 WAKE = "Wake"
 QUEUE_DEPTH = "QueueDepth"
 KV_CACHE_UTILIZATION = "KVCacheUtilization"
+WORK_RATE = "WorkRate"
 SCALE_IN = "ScaleIn"
 
 EXTERNAL_OWNER = "ExternalOwner"
@@ -35,12 +37,31 @@ class ClampLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What the number stands on, for those who ask what would change it (`outlook`).
+
+    need: of the arriving work and the queue, None where work is no signal. requests: arrivals per second,
+    None where not known. window, idle: seconds for which a lower need, and silence, must last. floor,
+    ceiling: of owner and hours together. hours_end: seconds until the schedule allows something else.
+    """
+
+    window: float
+    idle: float
+    floor: int
+    ceiling: int
+    need: Need | None = None
+    requests: float | None = None
+    hours_end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """How many replicas, and why.
 
     current: what was asked for before. base: what the signals asked for (`current` where none is known).
     look_at: the earliest time (caller's clock, seconds) at which the passing of time alone can change the
-    answer; None: never. idle_for: seconds of unbroken silence, None while there is none.
+    answer; None: never. idle_for: seconds of unbroken silence, None while there is none. basis: what the
+    number stands on.
     """
 
     replicas: int
@@ -52,6 +73,7 @@ class Decision:
     clamps: tuple[ClampLine, ...] = ()
     look_at: float | None = None
     idle_for: float | None = None
+    basis: Basis | None = None
 
     @property
     def recommended(self) -> int | None:
