@@ -147,6 +147,9 @@ FLOOR_ABOVE_CEILING: Final = "FloorAboveCeiling"
 TIME_ZONE_DATA_MISSING: Final = "TimeZoneDataMissing"  # the installation's fault, not the spec's
 SCHEDULE_CHANGED: Final = "ScheduleChanged"  # of events: another window holds
 
+# --- reasons of events alone ----------------------------------------------------------------------
+NOT_KEPT: Final = "NotKept"  # the fleet's ConfigMap cannot be written
+
 # --- reasons why a pod does not become ready ------------------------------------------------------
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 UNSCHEDULABLE: Final = "Unschedulable"

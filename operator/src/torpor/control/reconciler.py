@@ -6,6 +6,7 @@ gone is forgotten; a fleet whose namesake's children still linger waits until th
 because names are shared and lives are not.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -14,15 +15,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from torpor import metrics
+from torpor.api import constants, names
 from torpor.api.names import FleetKey
-from torpor.build import BuildSettings, children, revision_of
-from torpor.cluster.client import ApiError
+from torpor.api.types import InferenceService
+from torpor.build import BuildSettings, children, fleet_config, revision_of
+from torpor.cluster.client import ApiError, NotLeadingError
 from torpor.cluster.demand import DemandStreams
-from torpor.cluster.events import Recorder
-from torpor.cluster.resources import FLEETS, Object
+from torpor.cluster.events import WARNING, Recorder
+from torpor.cluster.resources import CONFIG_MAPS, FLEETS, Object
 from torpor.control import news
+from torpor.control.drift import stamped
 from torpor.control.executor import Executor, Outcome
 from torpor.control.findings import Facts, findings
+from torpor.control.hardware import heard, in_effect
 from torpor.control.memo import Memo
 from torpor.control.naming import Naming
 from torpor.control.observe import observe, policy, stopgap_policy
@@ -34,6 +39,7 @@ from torpor.control.status import REFRESH_SECONDS, status_manifest, status_of, w
 from torpor.control.store import Store
 from torpor.control.world import World, now_utc, strangers
 from torpor.decide import Decision, Memory, decide
+from torpor.decide.hardware import Hardware
 
 AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
 LINGERING_LOOK_SECONDS = 1.0
@@ -91,7 +97,8 @@ class Reconciler:
             return None
         memo = self._memos.get(key)
         if memo is None or memo.uid != fleet["metadata"].get("uid"):
-            memo = self._memos[key] = Memo.of(fleet, self._schedule_offset)
+            config = self._parts.store.get(CONFIG_MAPS, key.namespace, names.config(key.name))
+            memo = self._memos[key] = Memo.of(fleet, config, self._clock(), self._schedule_offset)
         memo.followed = followed(fleet, memo.followed)
         world = self._gather(key, fleet, memo)
         foreign = strangers(world.children, world.uid)
@@ -137,14 +144,15 @@ class Reconciler:
             memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
         memo.left_behind.update(outcome.left_behind)
         memo.cold = memo.cold.seen(world)
+        await self._kept(world, memo, outcome)
         if decision is not None and outcome.scaled:
             await self._scaled(world, memo, decision)
         external = memo.followed.service.spec.scaling.replicas if memo.followed.service else None
         facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused)
         flush = await self._report(facts, memo)
         if outcome.refused:
-            raise RefusedError("; ".join(outcome.refused), self._next_look(facts, flush))
-        return self._next_look(facts, flush)
+            raise RefusedError("; ".join(outcome.refused), self._next_look(facts, memo, flush))
+        return self._next_look(facts, memo, flush)
 
     def _decide(self, world: World, memo: Memo) -> tuple[Decision | None, Memory, Rollout, Plan]:
         service = world.service
@@ -154,14 +162,62 @@ class Reconciler:
             observation = observe(world, rollout=False)
             decision, memory = decide(observation, stopgap_policy(world), memo.memory, world.clock)
             return decision, memory, Rollout(), plan_scale(world, decision.replicas)
-        change = rollout(world, service, revision_of(service))
+        revision = revision_of(service)
+        change = rollout(world, service, revision)
         observation = observe(world, rollout=change.running and not change.stalled)
-        rules = policy(world, service, memo.cold)
+        rules = policy(
+            world, service, memo.cold, revision=revision, hardware=_hardware(world, memo, service, revision)
+        )
         decision, memory = decide(observation, rules, memo.memory, world.clock)
+        keeping = memo.keeping
+        keeping.tuning = memo.tuner.tune(
+            keeping.tuning,
+            service,
+            revision,
+            keeping.engines,
+            known=memory.known,
+            objectives=rules.objectives,
+            clock=world.clock,
+        )
+        keeping.looked(memory, world.clock, world.now)
         manifests = children(
-            service, self._parts.build, decision.replicas, world.deployment, in_place=change.in_place
+            service,
+            self._parts.build,
+            decision.replicas,
+            world.deployment,
+            in_place=change.in_place,
+            data=keeping.data() if world.clock >= keeping.again_at else None,
         )
         return decision, memory, change, plan(world, manifests, memo.left_behind)
+
+    async def _kept(self, world: World, memo: Memo, outcome: Outcome) -> None:
+        """Note what came of the ConfigMap's write; a failure is told once, until it is written again."""
+        if outcome.unkept is None:
+            memo.keeping.written(world.clock)
+            return
+        first = not memo.keeping.failures
+        pause = memo.keeping.failed(world.clock)
+        log.warning("%s: %s; next try in %.0f s", world.key, outcome.unkept, pause)
+        if first:
+            told = f"what is learned is not kept: {outcome.unkept}"
+            await self._parts.recorder.record(world.fleet["metadata"], WARNING, constants.NOT_KEPT, told)
+
+    async def save(self) -> None:
+        """Write the memories that changed since they were written: this process is about to lead no more."""
+        due = []
+        for key, memo in self._memos.items():
+            service, now = memo.followed.service, self._clock()
+            if service is None or now < memo.keeping.again_at:
+                continue
+            if memo.keeping.save(memo.memory, now, self._wall()):
+                due.append(self._save(key, fleet_config(service, memo.keeping.data())))
+        await asyncio.gather(*due)
+
+    async def _save(self, key: FleetKey, manifest: Object) -> None:
+        try:
+            await self._parts.executor.keep(stamped(manifest))
+        except (ApiError, NotLeadingError) as error:
+            log.warning("%s: its memory is not kept: %s", key, error)
 
     async def _scaled(self, world: World, memo: Memo, decision: Decision) -> None:
         """Note and tell that the number was written."""
@@ -221,9 +277,9 @@ class Reconciler:
         if memo.cold.last is not None:
             metrics.COLD_START_SECONDS.labels(*key).set(memo.cold.last)
 
-    def _next_look(self, facts: Facts, flush: bool) -> float | None:
+    def _next_look(self, facts: Facts, memo: Memo, flush: bool) -> float | None:
         world, decision = facts.world, facts.decision
-        times = []
+        times = [at for at in (memo.keeping.next(),) if at is not None]
         if world.pods or facts.desired or facts.taken:  # what has our name and is not ours is not watched
             times.append(world.clock + AWAKE_LOOK_SECONDS)
         if decision and decision.look_at is not None:
@@ -235,3 +291,11 @@ class Reconciler:
         if flush:
             times.append(world.clock + REFRESH_SECONDS)
         return min(times, default=None)
+
+
+def _hardware(world: World, memo: Memo, service: InferenceService, revision: str) -> Hardware | None:
+    """What replicas of the revision run on and with, after taking in what their launchers say."""
+    keeping = memo.keeping
+    keeping.engines = heard(keeping.engines, revision, world.demand.pods.values())
+    base = memo.tuner.hardware(service, keeping.engines)
+    return None if base is None else in_effect(base, keeping.engines, keeping.tuning.max_num_batched_tokens)

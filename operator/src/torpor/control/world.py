@@ -14,7 +14,7 @@ from torpor.api.names import FleetKey
 from torpor.api.routes import Conflict
 from torpor.api.types import InferenceService
 from torpor.cluster.gateway_view import FleetDemand
-from torpor.cluster.resources import CHILDREN, DEPLOYMENTS, Object, Resource
+from torpor.cluster.resources import CHILDREN, CONFIG_MAPS, DEPLOYMENTS, Object, Resource
 from torpor.control.drift import replicas_of
 from torpor.control.pods import Pod
 from torpor.decide import Standing, Unknown
@@ -61,6 +61,11 @@ class World:
         return self.children.get((DEPLOYMENTS, names.engines(self.key.name)))
 
     @property
+    def config(self) -> Object | None:
+        """The fleet's ConfigMap, where it exists."""
+        return self.children.get((CONFIG_MAPS, names.config(self.key.name)))
+
+    @property
     def replicas(self) -> int:
         """How many pods the Deployment asks for now; 0 where it does not exist."""
         return replicas_of(self.deployment or {})
@@ -93,11 +98,13 @@ def owner_uid(child: Object) -> str | None:
 
 def strangers(children: Mapping[tuple[Resource, str], Object], uid: str) -> dict[str, bool]:
     """Name the children that this fleet does not own, as "kind name" -> whether a former fleet of its name
-    does.
+    does. A ConfigMap of nobody is left out: the fleet goes on without one.
     """
     found = {}
     for (resource, name), child in children.items():
         owner = owner_uid(child)
+        if resource == CONFIG_MAPS and owner is None:
+            continue
         if resource in CHILDREN and owner != uid:
             found[f"{resource.kind} {name}"] = owner is not None
     return found
