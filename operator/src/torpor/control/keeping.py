@@ -49,7 +49,6 @@ class Keeping:
     memory_text: str = ""
     saved: object = None
     look_at: float = 0.0
-    unsaved: bool = False  # looks were made since the memory was compared
     failures: int = 0
     again_at: float = 0.0
 
@@ -86,14 +85,13 @@ class Keeping:
         return texts
 
     def looked(self, memory: Memory, clock: float, now: datetime) -> None:
-        """Take note of a look's memory, and take it over where that is due."""
-        self.unsaved = True
+        """Take a look's memory over where that is due."""
         if clock >= self.look_at:
             self.save(memory, clock, now)
 
     def save(self, memory: Memory, clock: float, now: datetime) -> bool:
         """Take the memory over if it differs from what was saved in a way that matters; whether it did."""
-        self.look_at, self.unsaved = clock + SAVE_SECONDS, False
+        self.look_at = clock + SAVE_SECONDS
         document = memory.dump()
         if not differs(self.saved, document):
             return False
@@ -120,10 +118,12 @@ class Keeping:
         self.again_at = clock + pause
         return pause
 
-    def next(self) -> float | None:
-        """When a look has something to do here (monotonic seconds), None: not before other news."""
+    def next(self, memory: Memory, *, asleep: bool) -> float | None:
+        """When a look has something to do here (monotonic seconds), None: not before other news. A fleet that
+        is awake is looked at all the time; `asleep`, it needs one more look where something is unsaved.
+        """
         times = [self.again_at] if self.failures else []
-        if self.unsaved:
+        if asleep and differs(self.saved, memory.dump()):
             times.append(self.look_at)
         return min(times, default=None)
 

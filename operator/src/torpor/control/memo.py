@@ -36,7 +36,12 @@ class Memo:
 
     @classmethod
     def of(
-        cls, fleet: Object, config: Object | None, clock: float, offset: timedelta = timedelta(0)
+        cls,
+        fleet: Object,
+        offset: timedelta = timedelta(0),
+        *,
+        config: Object | None = None,
+        clock: float = 0.0,
     ) -> "Memo":
         """Begin with what the object itself and its ConfigMap say. `clock`: monotonic seconds; `offset`: of
         the clock that schedules are read by.

@@ -98,7 +98,9 @@ class Reconciler:
         memo = self._memos.get(key)
         if memo is None or memo.uid != fleet["metadata"].get("uid"):
             config = self._parts.store.get(CONFIG_MAPS, key.namespace, names.config(key.name))
-            memo = self._memos[key] = Memo.of(fleet, config, self._clock(), self._schedule_offset)
+            memo = self._memos[key] = Memo.of(
+                fleet, self._schedule_offset, config=config, clock=self._clock()
+            )
         memo.followed = followed(fleet, memo.followed)
         world = self._gather(key, fleet, memo)
         foreign = strangers(world.children, world.uid)
@@ -240,7 +242,13 @@ class Reconciler:
         world = facts.world
         found = findings(facts)
         before: Mapping[str, object] = world.fleet.get("status") or {}
-        after = status_of(facts, found, memo.cold, cluster_domain=self._parts.build.cluster_domain)
+        after = status_of(
+            facts,
+            found,
+            memo.cold,
+            cluster_domain=self._parts.build.cluster_domain,
+            engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
+        )
         self._measure(facts, after, memo)
         if not worth_writing(before, after, memo.status_written, world.clock):
             return before != after
@@ -279,8 +287,11 @@ class Reconciler:
 
     def _next_look(self, facts: Facts, memo: Memo, flush: bool) -> float | None:
         world, decision = facts.world, facts.decision
-        times = [at for at in (memo.keeping.next(),) if at is not None]
-        if world.pods or facts.desired or facts.taken:  # what has our name and is not ours is not watched
+        awake = bool(world.pods or facts.desired)
+        times = []
+        if (keep := memo.keeping.next(memo.memory, asleep=not awake)) is not None:
+            times.append(keep)
+        if awake or facts.taken:  # what has our name and is not ours is not watched
             times.append(world.clock + AWAKE_LOOK_SECONDS)
         if decision and decision.look_at is not None:
             times.append(decision.look_at)

@@ -18,6 +18,7 @@ from torpor.api.status import (
     ColdStartPhase,
     ColdStartRecord,
     Condition,
+    EngineStatus,
     InferenceServiceStatus,
     ScheduleActive,
     ScheduleNext,
@@ -34,7 +35,14 @@ from torpor.decide import Decision, Reading, Standing, Unknown
 REFRESH_SECONDS = 30.0
 
 
-def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_domain: str) -> dict[str, Any]:
+def status_of(
+    facts: Facts,
+    found: list[Finding],
+    cold: ColdStarts,
+    *,
+    cluster_domain: str,
+    engine: EngineStatus | None = None,
+) -> dict[str, Any]:
     """Return the whole status for this look as it goes over the wire."""
     world = facts.world
     before = world.fleet.get("status") or {}
@@ -51,6 +59,7 @@ def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_d
         decision=_decision(facts.decision, before.get("decision") or {}, world.now),
         schedule=_schedule(world.hours),
         cold_start=_cold_start(facts, cold),
+        engine=engine,
     ).to_wire()
 
 

@@ -13,12 +13,13 @@ user changes (the objective, a flag, the model) counts at once. No pod is ever r
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torpor.api.conditions import shortened
 from torpor.api.engine_flags import flag_value, has_flag, whole_number
+from torpor.api.status import EngineStatus
 from torpor.api.types import InferenceService
 from torpor.control.hardware import Engines, fleet_hardware
 from torpor.decide.budget import UNKNOWN_MIX, prefill_budget
@@ -148,6 +149,7 @@ class Tuner:
     _made_for: tuple[InferenceService, Engines] | None = None
     _base: Hardware | None = None
     _at: float = -math.inf
+    _learned: bool = False
 
     def hardware(self, service: InferenceService, engines: Engines) -> Hardware | None:
         """Return `hardware.fleet_hardware`."""
@@ -177,9 +179,36 @@ class Tuner:
         hardware, mix = base, None
         if base is not None:
             hardware = replace(base, kv_tokens=engines.kv_tokens or base.kv_tokens)
-            if known.learned is not None and known.learned.revision == revision:
-                hardware = known.learned.hardware(hardware)
+            learned = known.learned if known.learned and known.learned.revision == revision else None
+            hardware = learned.hardware(hardware) if learned else hardware
+            self._learned = learned is not None and learned.proven
             mix = known.traffic.mix(hardware, UNKNOWN_MIX.output)
         return tune(
             held, service, revision, engines=engines, hardware=hardware, objectives=objectives, mix=mix
         )
+
+    def status(self, tuning: Tuning, ready: Iterable[Mapping[str, Any]]) -> EngineStatus:
+        """Say what holds. `ready`: the stats lines of the ready replicas."""
+        base, tokens = self._base, tuning.max_num_batched_tokens
+        running = sum(
+            isinstance(line.get("tuning"), Mapping)
+            and line["tuning"].get("used") is True
+            and line.get("maxNumBatchedTokens") == tokens
+            for line in ready
+        )
+        return EngineStatus(
+            hardware=shortened(base.name, 128) if base else None,
+            hardware_source=_source(base, self._learned),
+            max_num_batched_tokens=tokens,
+            max_num_seqs=tuning.max_num_seqs,
+            step_milliseconds=None if tuning.step_ms is None else f"{tuning.step_ms:.2f}",
+            message=shortened(tuning.message, 400),
+            tuned_replicas=running if tokens else None,
+        )
+
+
+def _source(base: Hardware | None, learned: bool) -> str:
+    if base is None:
+        return ""
+    told = f"{base.source} (a guess)" if base.guessed else base.source
+    return f"{told}; by now learned from its own steps" if learned else told

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from torpor.api import constants, names
 from torpor.api.names import FleetKey
@@ -79,6 +80,12 @@ class World:
     def ready(self) -> tuple[Pod, ...]:
         """The pods that answer: the kubelet or, earlier, the launcher says so."""
         return tuple(pod for pod in self.living if self.is_ready(pod))
+
+    @property
+    def ready_stats(self) -> tuple[Mapping[str, Any], ...]:
+        """What the launchers of the ready pods say, where they are heard."""
+        reports = (self.demand.pods.get(pod.name) for pod in self.ready)
+        return tuple(report.stats for report in reports if report is not None)
 
     def is_ready(self, pod: Pod) -> bool:
         """Whether the pod answers requests."""
