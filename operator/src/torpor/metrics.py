@@ -38,12 +38,63 @@ GATEWAY_STREAMS = Gauge(
     "torpor_operator_gateway_streams", "Demand streams by state.", ["state"], registry=REGISTRY
 )
 
-DESIRED = Gauge("torpor_fleet_desired_replicas", "Replicas that were decided.", FLEET, registry=REGISTRY)
+DESIRED = Gauge(
+    "torpor_fleet_desired_replicas", "Replicas that hold: decided, kept or set.", FLEET, registry=REGISTRY
+)
+RECOMMENDED = Gauge(
+    "torpor_fleet_recommended_replicas",
+    "Replicas that Torpor alone would ask for; absent where it does not work them out.",
+    FLEET,
+    registry=REGISTRY,
+)
 READY = Gauge("torpor_fleet_ready_replicas", "Replicas that answer.", FLEET, registry=REGISTRY)
+MODE = Gauge("torpor_fleet_mode", "1 for the mode that holds.", [*FLEET, "mode"], registry=REGISTRY)
 SIGNAL = Gauge(
     "torpor_fleet_signal",
     "What a signal said, per replica; absent while unknown.",
     [*FLEET, "signal"],
+    registry=REGISTRY,
+)
+SIGNAL_TARGET = Gauge(
+    "torpor_fleet_signal_target", "What a signal is compared with.", [*FLEET, "signal"], registry=REGISTRY
+)
+SIGNAL_REPLICAS = Gauge(
+    "torpor_fleet_signal_replicas",
+    "Replicas that a signal alone asks for; absent while unknown.",
+    [*FLEET, "signal"],
+    registry=REGISTRY,
+)
+CLAMP = Gauge(
+    "torpor_fleet_clamp_replicas",
+    "By how many replicas a rule changed the number at the last decision; absent where it did not.",
+    [*FLEET, "clamp"],
+    registry=REGISTRY,
+)
+DECISION = Gauge(
+    "torpor_fleet_decision", "1 for the reason of the last decision.", [*FLEET, "reason"], registry=REGISTRY
+)
+SCHEDULE_CLOSED = Gauge(
+    "torpor_fleet_schedule_closed",
+    "1 while the schedule allows no replica, else 0.",
+    FLEET,
+    registry=REGISTRY,
+)
+SCHEDULE_FLOOR = Gauge(
+    "torpor_fleet_schedule_min_replicas",
+    "The fewest replicas that the schedule asks for now.",
+    FLEET,
+    registry=REGISTRY,
+)
+SCHEDULE_CEILING = Gauge(
+    "torpor_fleet_schedule_max_replicas",
+    "The most replicas that the schedule allows now.",
+    FLEET,
+    registry=REGISTRY,
+)
+SCHEDULE_NEXT = Gauge(
+    "torpor_fleet_schedule_next_transition_timestamp_seconds",
+    "When the schedule allows something else, Unix time; absent where it never does.",
+    FLEET,
     registry=REGISTRY,
 )
 DECISIONS = Counter(
@@ -58,12 +109,17 @@ CONDITION = Gauge(
     [*FLEET, "type"], registry=REGISTRY,
 )  # fmt: skip
 
+_OF_FLEETS: tuple[Gauge | Counter, ...] = (
+    *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
+    *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
+    *(DECISIONS, WAKES, COLD_START_SECONDS, CONDITION),
+)
 _TRUTH = {"True": 1, "False": 0}
 
 
 def forget(namespace: str, name: str) -> None:
     """Drop every series of a fleet."""
-    for metric in (DESIRED, READY, SIGNAL, DECISIONS, WAKES, COLD_START_SECONDS, CONDITION):
+    for metric in _OF_FLEETS:
         metric.remove_by_labels({"namespace": namespace, "name": name})
 
 

@@ -173,7 +173,11 @@ class Gateway:
         return fleet
 
     def managed(
-        self, status: FleetStatus = NOTHING_KNOWN, replicas: int | None = None, **policy: Any
+        self,
+        status: FleetStatus = NOTHING_KNOWN,
+        replicas: int | None = None,
+        mode: str = "Auto",
+        **policy: Any,
     ) -> Fleet:
         """A fleet as the cluster would give it, without pods."""
         spec = FleetSpec(
@@ -183,6 +187,7 @@ class Gateway:
             Policy(**policy),
             status,
             external_replicas=replicas,
+            mode=mode,
         )
         return self.registry.put(spec, managed=True)
 

@@ -95,6 +95,27 @@ def test_an_object_becomes_a_spec():
     assert spec.status.closed(0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("scaling", "desired", "kept"),
+    [
+        ({}, 0, False),
+        ({"mode": "Auto"}, 0, False),
+        ({"mode": "Off"}, 0, False),
+        ({"mode": "Recommend"}, 0, True),
+        ({"mode": "Paused"}, 2, False),
+        ({"mode": "Paused"}, None, True),
+        ({"mode": "Paused", "minReplicas": 1}, None, False),
+        ({"mode": "Paused", "minReplicas": 1}, 0, True),
+        ({"mode": "Paused", "replicas": 3}, 0, False),
+    ],
+)
+def test_a_mode_counts_where_no_replica_is_wanted(scaling, desired, kept):
+    status = {} if desired is None else {"desiredReplicas": desired}
+    spec = from_object({"metadata": {"name": "a"}, "spec": {"scaling": scaling}, "status": status})
+    assert spec.kept_at_zero is kept
+    assert spec.stays_asleep(0.0) is kept
+
+
 def test_closed_hours_are_read_from_the_status_and_end_at_the_opening():
     ready = {"type": "Ready", "status": "True", "reason": "Closed", "message": "closed"}
     status = {"schedule": {"opensTime": "1970-01-01T00:01:00Z"}, "conditions": [ready]}

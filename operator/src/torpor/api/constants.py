@@ -91,6 +91,7 @@ SPEC_VALID: Final = "SpecValid"
 ROUTE_ACCEPTED: Final = "RouteAccepted"
 EXTERNALLY_SCALED: Final = "ExternallyScaled"
 SCHEDULE_APPLIED: Final = "ScheduleApplied"
+SCALING_ACTIVE: Final = "ScalingActive"
 CONDITION_TYPES: Final = (
     READY,
     AWAKE,
@@ -101,6 +102,7 @@ CONDITION_TYPES: Final = (
     ROUTE_ACCEPTED,
     EXTERNALLY_SCALED,
     SCHEDULE_APPLIED,
+    SCALING_ACTIVE,
 )
 
 # --- reasons of Ready -----------------------------------------------------------------------------
@@ -139,6 +141,11 @@ ACCEPTED: Final = "Accepted"
 QUALIFIED_NAME_ONLY: Final = "QualifiedNameOnly"  # the installation gives this namespace no bare names
 DECIDED_BY_TORPOR: Final = "DecidedByTorpor"
 REPLICAS_SET: Final = "ReplicasSet"  # scaling.replicas has a writer that is not Torpor
+
+# --- modes (scaling.mode), and the reasons where one keeps Torpor from changing replicas ----------
+AUTO: Final = "Auto"
+RECOMMEND: Final = "Recommend"
+PAUSED: Final = "Paused"
 
 # --- reasons of ScheduleApplied -------------------------------------------------------------------
 NO_SCHEDULE: Final = "NoSchedule"

@@ -28,8 +28,8 @@ class Condition(ApiModel):
 
     type: ConditionType
     """
-    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted, ExternallyScaled or
-    ScheduleApplied.
+    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted, ExternallyScaled,
+    ScheduleApplied or ScalingActive.
     """
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""
@@ -58,6 +58,8 @@ class SignalReading(ApiModel):
     """The replicas that this signal alone asked for. Absent: it had no say."""
     unknown: Sentence | None = None
     """Why there was no reading. Absent: there was one."""
+    lower_bound: Sentence | None = None
+    """What did not report, so that the reading may be too low. Absent: it is complete."""
 
 
 class Clamp(ApiModel):
@@ -76,8 +78,15 @@ class Clamp(ApiModel):
 class Decision(ApiModel):
     """Why the fleet has the replicas it has: signals, then rules in order, then the number."""
 
+    mode: Word | None = None
+    """The mode in which it was made: Auto, Recommend or Paused."""
     desired_replicas: Count
-    """The number that was decided."""
+    """The number that holds: the decided one, or what is kept or set where Torpor does not decide."""
+    recommended_replicas: Count | None = None
+    """
+    The number that Torpor alone would ask for in the mode Auto, were scaling.replicas absent. Absent: it was
+    not worked out.
+    """
     reason: Reason
     """What made it so, in one word."""
     message: Sentence = ""
@@ -90,6 +99,8 @@ class Decision(ApiModel):
     """What the signals said."""
     clamps: Annotated[list[Clamp], Field(max_length=32), LIST_ATOMIC] = Field(default_factory=list)
     """The rules that changed the number, in order."""
+    would_change: Annotated[list[Sentence], Field(max_length=16), LIST_ATOMIC] = Field(default_factory=list)
+    """What would make it another number."""
 
 
 class ColdStartPhase(ApiModel):

@@ -12,6 +12,7 @@ from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts, from_status
 from torpor.control.hours import Hours
 from torpor.control.keeping import Keeping
+from torpor.control.measure import Series
 from torpor.control.plan import Place
 from torpor.control.pods import parse_time
 from torpor.control.spec import Followed
@@ -33,6 +34,7 @@ class Memo:
     hours: Hours = field(default_factory=Hours)
     tuner: Tuner = field(default_factory=Tuner)
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
+    series: Series = frozenset()  # of metrics that come and go
 
     @classmethod
     def of(

@@ -28,6 +28,7 @@ def observe(world: World, *, rollout: bool) -> Observation:
         engines=tuple(_engine(world, pod) for pod in world.living),
         demand=_demand(world.demand),
         rollout=rollout,
+        new=world.deployment is None,
     )
 
 
@@ -69,7 +70,15 @@ def stopgap_policy(world: World) -> Policy:
         idle_seconds=float(constants.DEFAULT_IDLE_SECONDS),
         window_seconds=LONGEST_WINDOW,
         credit_seconds=float(EngineSpec().startup_seconds),
+        mode=_mode_of(world),
     )
+
+
+def _mode_of(world: World) -> str:
+    """The mode in a spec that is not valid elsewhere: who paused a fleet and then broke its spec meant it."""
+    scaling = (world.fleet.get("spec") or {}).get("scaling")
+    mode = scaling.get("mode") if isinstance(scaling, dict) else None
+    return mode if mode in (constants.RECOMMEND, constants.PAUSED) else constants.AUTO
 
 
 def _reported_max_num_seqs(world: World) -> int | None:

@@ -28,6 +28,7 @@ from torpor.control.drift import stamped
 from torpor.control.executor import Executor, Outcome
 from torpor.control.findings import Facts, findings
 from torpor.control.hardware import heard, in_effect
+from torpor.control.measure import measure
 from torpor.control.memo import Memo
 from torpor.control.naming import Naming
 from torpor.control.observe import observe, policy, stopgap_policy
@@ -38,7 +39,7 @@ from torpor.control.spec import followed
 from torpor.control.status import REFRESH_SECONDS, status_manifest, status_of, worth_writing
 from torpor.control.store import Store
 from torpor.control.world import World, now_utc, strangers
-from torpor.decide import Decision, Memory, decide
+from torpor.decide import Decision, Memory, Policy, decide
 from torpor.decide.hardware import Hardware
 
 AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
@@ -97,6 +98,8 @@ class Reconciler:
             return None
         memo = self._memos.get(key)
         if memo is None or memo.uid != fleet["metadata"].get("uid"):
+            if memo is not None:
+                metrics.forget(*key)  # its successor may have none of its series
             config = self._parts.store.get(CONFIG_MAPS, key.namespace, names.config(key.name))
             memo = self._memos[key] = Memo.of(
                 fleet, self._schedule_offset, config=config, clock=self._clock()
@@ -140,7 +143,7 @@ class Reconciler:
         )
 
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
-        decision, memory, change, todo = self._decide(world, memo)
+        decision, memory, rules, change, todo = self._decide(world, memo)
         outcome = Outcome(scaled=False) if taken else await self._parts.executor.run(world, todo)
         if outcome.scaled:
             memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
@@ -150,20 +153,22 @@ class Reconciler:
         if decision is not None and outcome.scaled:
             await self._scaled(world, memo, decision)
         external = memo.followed.service.spec.scaling.replicas if memo.followed.service else None
-        facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused)
+        facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused, rules)
         flush = await self._report(facts, memo)
         if outcome.refused:
             raise RefusedError("; ".join(outcome.refused), self._next_look(facts, memo, flush))
         return self._next_look(facts, memo, flush)
 
-    def _decide(self, world: World, memo: Memo) -> tuple[Decision | None, Memory, Rollout, Plan]:
+    def _decide(
+        self, world: World, memo: Memo
+    ) -> tuple[Decision | None, Memory, Policy | None, Rollout, Plan]:
         service = world.service
         if service is None:
             if world.deployment is None:
-                return None, memo.memory, Rollout(), Plan()
-            observation = observe(world, rollout=False)
-            decision, memory = decide(observation, stopgap_policy(world), memo.memory, world.clock)
-            return decision, memory, Rollout(), plan_scale(world, decision.replicas)
+                return None, memo.memory, None, Rollout(), Plan()
+            observation, rules = observe(world, rollout=False), stopgap_policy(world)
+            decision, memory = decide(observation, rules, memo.memory, world.clock)
+            return decision, memory, rules, Rollout(), plan_scale(world, decision.replicas)
         revision = revision_of(service)
         change = rollout(world, service, revision)
         observation = observe(world, rollout=change.running and not change.stalled)
@@ -190,7 +195,7 @@ class Reconciler:
             in_place=change.in_place,
             data=keeping.data() if world.clock >= keeping.again_at else None,
         )
-        return decision, memory, change, plan(world, manifests, memo.left_behind)
+        return decision, memory, rules, change, plan(world, manifests, memo.left_behind)
 
     async def _kept(self, world: World, memo: Memo, outcome: Outcome) -> None:
         """Note what came of the ConfigMap's write; a failure is told once, until it is written again."""
@@ -249,7 +254,7 @@ class Reconciler:
             cluster_domain=self._parts.build.cluster_domain,
             engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
         )
-        self._measure(facts, after, memo)
+        memo.series = measure(facts, after, memo.cold, memo.series)
         if not worth_writing(before, after, memo.status_written, world.clock):
             return before != after
         try:
@@ -262,28 +267,13 @@ class Reconciler:
         if int(answer["metadata"].get("generation") or 0) == world.generation:
             # Otherwise the answer carries a spec that nobody has looked at; the watch will bring it as news.
             self._parts.store.put(FLEETS, answer)
-        for story in (*news.transitions(before, found), *news.hours(before, after, found)):
+        advice = news.recommended(before, facts.decision)
+        stories = (*news.transitions(before, found), *news.hours(before, after, found))
+        for story in stories if advice is None else (*stories, advice):
             await self._parts.recorder.record(
                 world.fleet["metadata"], story.severity, story.reason, story.message
             )
         return False
-
-    def _measure(self, facts: Facts, status: Mapping[str, object], memo: Memo) -> None:
-        key, decision = facts.world.key, facts.decision
-        metrics.DESIRED.labels(*key).set(facts.desired)
-        metrics.READY.labels(*key).set(len(facts.world.ready))
-        conditions = status.get("conditions")
-        for item in conditions if isinstance(conditions, list) else ():
-            metrics.condition(key.namespace, key.name, item["type"], item["status"])
-        for reading in decision.signals if decision else ():
-            if reading.value is not None:
-                metrics.SIGNAL.labels(*key, reading.name).set(reading.value)
-            else:
-                metrics.SIGNAL.remove_by_labels(
-                    {"namespace": key.namespace, "name": key.name, "signal": reading.name}
-                )
-        if memo.cold.last is not None:
-            metrics.COLD_START_SECONDS.labels(*key).set(memo.cold.last)
 
     def _next_look(self, facts: Facts, memo: Memo, flush: bool) -> float | None:
         world, decision = facts.world, facts.decision
@@ -291,7 +281,8 @@ class Reconciler:
         times = []
         if (keep := memo.keeping.next(memo.memory, asleep=not awake)) is not None:
             times.append(keep)
-        if awake or facts.taken:  # what has our name and is not ours is not watched
+        # What has our name and is not ours is not watched; what is recommended goes with the passing of time.
+        if awake or facts.taken or (decision and decision.recommended):
             times.append(world.clock + AWAKE_LOOK_SECONDS)
         if decision and decision.look_at is not None:
             times.append(decision.look_at)

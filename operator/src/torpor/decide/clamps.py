@@ -13,8 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from torpor.api.constants import RECOMMEND
 from torpor.decide.ahead import Ahead
+from torpor.decide.decision import EXTERNAL_OWNER
 from torpor.decide.memory import Memory
+from torpor.decide.modes import kept, told_external, told_kept
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.signals import Reading
 from torpor.decide.values import Unknown
@@ -127,6 +130,18 @@ def wake(facts: Facts) -> Verdict:
     return 1, "a request wants the fleet"
 
 
+def would_be_awake(facts: Facts) -> Verdict:
+    """In the mode Recommend nobody is woken, so a request leaves no replica behind that shows that Auto would
+    still be awake: it is remembered for the idle period instead.
+    """
+    if facts.policy.mode != RECOMMEND or facts.asked >= 1 or facts.current >= 1:
+        return None
+    last, period = facts.memory.wanted_at, facts.idle
+    if last is None or facts.now - last >= period:
+        return None
+    return 1, f"a request within the last {period:.0f} s would have woken the fleet"
+
+
 def idle_to_zero(facts: Facts) -> Verdict:
     """Nothing held, queued, in flight, running or waiting for the whole idle period, all of it watched. In
     closed hours the schedule's ceiling decides.
@@ -220,12 +235,20 @@ def max_replicas(facts: Facts) -> Verdict:
     return (ceiling, f"spec.scaling.maxReplicas is {ceiling}") if facts.asked > ceiling else None
 
 
+def recommend(facts: Facts) -> Verdict:
+    """In this mode the number is told and not followed."""
+    if facts.policy.mode != RECOMMEND:
+        return None
+    told = f"spec.scaling.mode is Recommend; {told_kept(facts.observation, facts.policy)}"
+    return kept(facts.observation, facts.policy), told
+
+
 def external_owner(facts: Facts) -> Verdict:
-    """Whoever sets spec.scaling.replicas decides; the number is obeyed exactly, bounds included."""
+    """Whoever sets spec.scaling.replicas decides; the number is obeyed exactly, bounds and mode included."""
     owner = facts.policy.external
     if owner is None or owner == facts.asked:
         return None
-    return max(0, owner), f"spec.scaling.replicas is {owner}; remove the field to let Torpor decide"
+    return max(0, owner), told_external(owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +266,7 @@ CLAMPS = (
     Clamp("Stabilization", stabilization),
     Clamp("PendingCredit", pending_credit),
     Clamp("Wake", wake),
+    Clamp("WouldBeAwake", would_be_awake),
     Clamp("IdleToZero", idle_to_zero),
     Clamp("Prewarm", prewarm),
     Clamp("AllFailing", all_failing),
@@ -252,5 +276,6 @@ CLAMPS = (
     Clamp("ScheduleFloor", schedule_floor),
     Clamp("MaxReplicas", max_replicas),
     Clamp("ScheduleCeiling", schedule_ceiling),
-    Clamp("ExternalOwner", external_owner),
+    Clamp(RECOMMEND, recommend),
+    Clamp(EXTERNAL_OWNER, external_owner),
 )

@@ -7,6 +7,7 @@ takes the number where the line before left it, and the last line leaves it at `
 
 from dataclasses import dataclass
 
+from torpor.api.constants import RECOMMEND
 from torpor.decide.signals import Reading
 from torpor.decide.work import Need
 
@@ -18,6 +19,9 @@ QUEUE_DEPTH = "QueueDepth"
 KV_CACHE_UTILIZATION = "KVCacheUtilization"
 WORK_RATE = "WorkRate"
 SCALE_IN = "ScaleIn"
+
+EXTERNAL_OWNER = "ExternalOwner"
+NOT_OURS = (RECOMMEND, EXTERNAL_OWNER)  # clamps that keep Torpor's number from being followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,15 @@ class Decision:
     look_at: float | None = None
     idle_for: float | None = None
     basis: Basis | None = None
+
+    @property
+    def recommended(self) -> int | None:
+        """The number that Torpor alone would ask for, mode and external owner left aside; None where no
+        signal was read, so that none was worked out.
+        """
+        if not self.signals:
+            return None
+        return next((line.before for line in self.clamps if line.name in NOT_OURS), self.replicas)
 
     def replay(self) -> int:
         """Walk the trace and return where it ends. Raises ValueError where a line does not start where the

@@ -34,8 +34,9 @@ class Memory:
     maximum needs no more). idle_since: start of the unbroken silence. arrivals: the demand's counter at the
     last look. short_since: since when the Deployment has fewer pods than it asks for. closed: the schedule
     allowed no replica at the last look. closed_demand: when requests were last seen in these closed hours.
-    overslept: the owner's idle time ended although requests were foreseen; no forecast wakes the fleet until
-    they are foreseen anew. known: what was learned.
+    wanted_at: the last look that found somebody who wants the fleet. overslept: the owner's idle time ended
+    although requests were foreseen; no forecast wakes the fleet until they are foreseen anew. known: what was
+    learned.
     """
 
     seen_at: float | None = None
@@ -46,6 +47,7 @@ class Memory:
     short_since: float | None = None
     closed: bool = False
     closed_demand: float | None = None
+    wanted_at: float | None = None
     overslept: bool = False
     known: Known = NOTHING
 

@@ -83,6 +83,7 @@ class Observation:
     replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
     revision is under way and still within its time. wall: UTC seconds since the epoch, None where the time of
     day is not known (then nothing is foreseen). offset: seconds by which local time is ahead of UTC there.
+    new: there is no Deployment yet, so no number to keep.
     """
 
     replicas: int
@@ -91,6 +92,7 @@ class Observation:
     rollout: bool = False
     wall: float | None = None
     offset: float = 0.0
+    new: bool = False
 
     @property
     def ready(self) -> tuple[Engine, ...]:

@@ -12,8 +12,10 @@ The operator and the simulator decide by the same policy, so it is made in one p
 Hours are left to who knows the clock.
 """
 
+from torpor.api.spec import Objectives as ObjectivesSpec
 from torpor.api.types import InferenceService
 from torpor.decide.observation import Policy
+from torpor.decide.work import Objectives
 
 SHORTEST_WINDOW = 60.0
 LONGEST_WINDOW = 300.0
@@ -24,7 +26,7 @@ def owner_policy(service: InferenceService, p95: float | None, max_num_seqs: int
     """Return the policy of a valid spec, without a schedule. p95: seconds of a cold start, None while none
     was measured. max_num_seqs: sequences that a replica runs at once, None where unknown.
     """
-    scaling = service.spec.scaling
+    scaling, given = service.spec.scaling, service.spec.scaling.objectives
     budget = float(service.spec.engine.startup_seconds)
     idle = scaling.idle_seconds
     return Policy(
@@ -37,5 +39,12 @@ def owner_policy(service: InferenceService, p95: float | None, max_num_seqs: int
         credit_seconds=budget if p95 is None else min(budget, max(SHORTEST_CREDIT, 2 * p95)),
         external=scaling.replicas,
         max_num_seqs=max_num_seqs,
+        objectives=Objectives() if given is None else _objectives(given),
+        mode=scaling.mode,
         cold_start=p95,
     )
+
+
+def _objectives(given: ObjectivesSpec) -> Objectives:
+    ttft, itl = given.time_to_first_token_milliseconds, given.inter_token_latency_milliseconds
+    return Objectives(None if ttft is None else float(ttft), None if itl is None else float(itl))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from torpor.api import constants
 from torpor.decide import decision as words
-from torpor.decide import economics, signals
+from torpor.decide import economics, modes, signals
 from torpor.decide.ahead import look_ahead
 from torpor.decide.clamps import CLAMPS, Facts
 from torpor.decide.decision import Basis, ClampLine, Decision
@@ -41,6 +41,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     """Decide the number of replicas at `now` (seconds, monotonic) and return it with the memory for the next
     look.
     """
+    if policy.mode == constants.PAUSED:
+        return modes.paused(observation, policy, memory)
     memory = memory.resumed(now)
     known, observation = trusted(memory.known, observation, now)
     known = periods(study(known, observation, policy, now), policy, now)
@@ -72,6 +74,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         memory,
         arrivals=observation.demand.arrivals,
         idle_since=idle_since,
+        wanted_at=now if wanted else memory.wanted_at,
         closed=policy.closed,
         closed_demand=closed_demand,
         recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
