@@ -29,7 +29,7 @@ def children(
     `fleet` must be valid (`validation.check`) and have a uid. `replicas` is the decided number. `live` is
     the engine Deployment as the cluster has it, None where there is none: its pod template is kept while
     the user's inputs are the same. `in_place`: replace by stopping first. `data`: texts of the fleet's
-    ConfigMap by key; where there are none, there is no ConfigMap.
+    ConfigMap by key; None: it is no concern of this look.
     """
     manifests = [
         front_service(fleet, settings),
@@ -40,7 +40,7 @@ def children(
     claim = cache_claim(fleet)
     if claim is not None:
         manifests.append(claim)
-    if data:
+    if data is not None:
         manifests.append(fleet_config(fleet, data))
     manifests.append(deployment(fleet, settings, replicas=replicas, live=live, in_place=in_place))
     return manifests

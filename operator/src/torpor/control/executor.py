@@ -12,7 +12,8 @@ import logging
 from dataclasses import dataclass
 
 from torpor.api import constants
-from torpor.cluster.client import ApiError, Kube
+from torpor.api.names import FleetKey
+from torpor.cluster.client import ApiError, Kube, NotLeadingError
 from torpor.cluster.resources import CONFIG_MAPS, DEPLOYMENTS, PODS, Object
 from torpor.control.drift import fingerprint, replicas_of
 from torpor.control.plan import Place, Plan, Scale, place_of
@@ -56,8 +57,7 @@ class Executor:
             place = place_of(manifest)
             title = f"{place[0].kind} {place[1]}"
             if place[0] == CONFIG_MAPS:
-                unkept, written = await self._keep(world, manifest, new=place in plan.new)
-                left_behind += written
+                unkept = await self.keep(world.key, world.uid, manifest)
                 continue
             if place in plan.new and await self._is_strangers(world, place):
                 taken.append(title)
@@ -77,30 +77,27 @@ class Executor:
             left_behind.append((place, fingerprint(answer)))
         return Outcome(scaled, tuple(taken), tuple(refused), tuple(left_behind), unkept)
 
-    async def keep(self, manifest: Object) -> None:
-        """Write a ConfigMap that exists, outside of a look. Raises ApiError."""
-        self._store.put(CONFIG_MAPS, await self._kube.apply(manifest))
+    async def keep(self, key: FleetKey, uid: str, manifest: Object) -> str | None:
+        """Write the ConfigMap of the fleet with that uid, if that is quickly done; say why not."""
+        place = place_of(manifest)
+        name = f"ConfigMap {place[1]}"
+        try:
+            async with asyncio.timeout(KEEP_SECONDS):
+                live = self._store.get(CONFIG_MAPS, key.namespace, place[1])
+                live = live or await self._kube.get(CONFIG_MAPS, key.namespace, place[1])
+                if live is not None and owner_uid(live) != uid:
+                    return f"{name} exists and is not this fleet's; rename or delete it"
+                answer = await self._kube.apply(manifest)
+        except TimeoutError:
+            return f"{name}: no answer within {KEEP_SECONDS:g} s"
+        except (ApiError, NotLeadingError) as error:
+            return f"{name}: {error}"
+        self._store.put(CONFIG_MAPS, answer)
+        return None
 
     async def write_status(self, manifest: Object) -> Object:
         """Make the one status write of a look."""
         return await self._kube.apply(manifest, subresource="status")
-
-    async def _keep(
-        self, world: World, manifest: Object, *, new: bool
-    ) -> tuple[str | None, list[tuple[Place, str]]]:
-        """Write the fleet's ConfigMap, if that is quickly done; say why not."""
-        place = place_of(manifest)
-        try:
-            async with asyncio.timeout(KEEP_SECONDS):
-                if new and await self._is_strangers(world, place):
-                    return f"ConfigMap {place[1]} exists and is not this fleet's; rename or delete it", []
-                answer = await self._kube.apply(manifest)
-        except TimeoutError:
-            return f"ConfigMap {place[1]}: no answer within {KEEP_SECONDS:g} s", []
-        except ApiError as error:
-            return f"ConfigMap {place[1]}: {error.message}", []
-        self._store.put(CONFIG_MAPS, answer)
-        return None, [(place, fingerprint(answer))]
 
     async def _mark(self, world: World, pod: str, cost: str | None) -> None:
         """Write one pod's deletion cost, or take it away. A failure is not worth a look that fails."""

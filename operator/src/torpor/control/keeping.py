@@ -48,6 +48,7 @@ class Keeping:
     engines: Engines = field(default_factory=Engines)
     memory_text: str = ""
     saved: object = None
+    saved_time: str = ""
     look_at: float = 0.0
     failures: int = 0
     again_at: float = 0.0
@@ -65,12 +66,14 @@ class Keeping:
             keeping.engines = _engines(document)
         if document := _read(texts, constants.KEY_MEMORY, uid):
             keeping.memory_text, keeping.saved = texts[constants.KEY_MEMORY], document.get("memory")
+            keeping.saved_time = str(document.get("savedTime"))[:40]
         return keeping
 
     def memory(self) -> Memory:
         """Return the memory that was found; the empty one where there was none that can be read."""
         if not self.memory_text:
             return Memory()
+        log.info("fleet %s: going on with what was learned until %s", self.uid, self.saved_time or "?")
         return Memory.load(self.saved)
 
     def data(self) -> dict[str, str]:
@@ -78,7 +81,7 @@ class Keeping:
         texts = {}
         if self.tuning.max_num_batched_tokens:
             texts[constants.KEY_TUNING] = self._text(tunings.to_dict(self.tuning))
-        if self.engines.revision:
+        if self.engines != Engines():
             texts[constants.KEY_ENGINES] = self._text(asdict(self.engines))
         if self.memory_text:
             texts[constants.KEY_MEMORY] = self.memory_text

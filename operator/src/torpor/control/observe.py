@@ -39,19 +39,22 @@ def policy(
     *,
     revision: str = "",
     hardware: Hardware | None = None,
+    last_seqs: int | None = None,
 ) -> Policy:
-    """Return what the owner asks for, with the periods that the measured cold starts give. `hardware`: what
-    replicas of `revision` run on, None where that is not known.
+    """Return what the owner asks for, with the periods that the measured cold starts give.
+
+    hardware: what replicas of `revision` run on, None where that is not known. last_seqs: sequences that its
+    engines ran at once when they were heard last.
     """
     hours = world.hours
     ends = hours.until if isinstance(hours, Standing) else None
-    places = _reported_max_num_seqs(world) or whole_number(service.spec.engine.args, "max-num-seqs")
+    flag = whole_number(service.spec.engine.args, "max-num-seqs")
+    places = _reported_max_num_seqs(world) or flag or last_seqs
     return replace(
         owner_policy(service, cold.p95, places),
         schedule=hours,
         schedule_ends_in=None if ends is None else max(0.0, (ends - world.now).total_seconds()),
         hardware=hardware,
-        cold_start=cold.p95,
         revision=revision,
     )
 

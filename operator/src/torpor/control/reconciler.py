@@ -19,7 +19,7 @@ from torpor.api import constants, names
 from torpor.api.names import FleetKey
 from torpor.api.types import InferenceService
 from torpor.build import BuildSettings, children, fleet_config, revision_of
-from torpor.cluster.client import ApiError, NotLeadingError
+from torpor.cluster.client import ApiError
 from torpor.cluster.demand import DemandStreams
 from torpor.cluster.events import WARNING, Recorder
 from torpor.cluster.resources import CONFIG_MAPS, FLEETS, Object
@@ -28,6 +28,7 @@ from torpor.control.drift import stamped
 from torpor.control.executor import Executor, Outcome
 from torpor.control.findings import Facts, findings
 from torpor.control.hardware import heard, in_effect
+from torpor.control.keeping import Keeping
 from torpor.control.measure import measure
 from torpor.control.memo import Memo
 from torpor.control.naming import Naming
@@ -44,6 +45,7 @@ from torpor.decide.hardware import Hardware
 
 AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
 LINGERING_LOOK_SECONDS = 1.0
+SAVES_AT_ONCE = 16
 CLOCK_DOUBT_SECONDS = 60.0  # a wall clock that was set does not tell; a transition may be late by so much
 
 log = logging.getLogger(__name__)
@@ -172,11 +174,17 @@ class Reconciler:
         revision = revision_of(service)
         change = rollout(world, service, revision)
         observation = observe(world, rollout=change.running and not change.stalled)
+        keeping = memo.keeping
+        hardware = _hardware(world, memo, service, revision)
         rules = policy(
-            world, service, memo.cold, revision=revision, hardware=_hardware(world, memo, service, revision)
+            world,
+            service,
+            memo.cold,
+            revision=revision,
+            hardware=hardware,
+            last_seqs=keeping.engines.max_num_seqs,
         )
         decision, memory = decide(observation, rules, memo.memory, world.clock)
-        keeping = memo.keeping
         keeping.tuning = memo.tuner.tune(
             keeping.tuning,
             service,
@@ -193,7 +201,7 @@ class Reconciler:
             decision.replicas,
             world.deployment,
             in_place=change.in_place,
-            data=keeping.data() if world.clock >= keeping.again_at else None,
+            data=_data(world, keeping),
         )
         return decision, memory, rules, change, plan(world, manifests, memo.left_behind)
 
@@ -211,20 +219,23 @@ class Reconciler:
 
     async def save(self) -> None:
         """Write the memories that changed since they were written: this process is about to lead no more."""
-        due = []
-        for key, memo in self._memos.items():
-            service, now = memo.followed.service, self._clock()
-            if service is None or now < memo.keeping.again_at:
-                continue
-            if memo.keeping.save(memo.memory, now, self._wall()):
-                due.append(self._save(key, fleet_config(service, memo.keeping.data())))
-        await asyncio.gather(*due)
+        door = asyncio.Semaphore(SAVES_AT_ONCE)
 
-    async def _save(self, key: FleetKey, manifest: Object) -> None:
-        try:
-            await self._parts.executor.keep(stamped(manifest))
-        except (ApiError, NotLeadingError) as error:
-            log.warning("%s: its memory is not kept: %s", key, error)
+        async def write(key: FleetKey, memo: Memo, service: InferenceService) -> None:
+            async with door:
+                manifest = stamped(fleet_config(service, memo.keeping.data()))
+                if why := await self._parts.executor.keep(key, memo.uid, manifest):
+                    log.warning("%s: its memory is not kept: %s", key, why)
+
+        clock, now = self._clock(), self._wall()
+        due = [
+            write(key, memo, memo.followed.service)
+            for key, memo in self._memos.items()
+            if memo.followed.service is not None
+            and clock >= memo.keeping.again_at
+            and memo.keeping.save(memo.memory, clock, now)
+        ]
+        await asyncio.gather(*due)
 
     async def _scaled(self, world: World, memo: Memo, decision: Decision) -> None:
         """Note and tell that the number was written."""
@@ -301,3 +312,16 @@ def _hardware(world: World, memo: Memo, service: InferenceService, revision: str
     keeping.engines = heard(keeping.engines, revision, world.demand.pods.values())
     base = memo.tuner.hardware(service, keeping.engines)
     return None if base is None else in_effect(base, keeping.engines, keeping.tuning.max_num_batched_tokens)
+
+
+def _data(world: World, keeping: Keeping) -> Mapping[str, str] | None:
+    """The texts of the fleet's ConfigMap; None where there is nothing to write, or not yet again.
+
+    As it should be means nothing to write: to hash the memory's text at every look would cost half a decision.
+    """
+    data, live = keeping.data(), world.config
+    if live is None:
+        wanted = bool(data)
+    else:  # what is no longer asked for must go from there
+        wanted = (live.get("data") or {}) != data
+    return data if wanted and world.clock >= keeping.again_at else None
