@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from torpor_engine.flags import flag_value, has_flag, whole_number
 from torpor_engine.outcomes import Outcome, refuse
+from torpor_engine.tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -215,20 +216,33 @@ def default_max_num_seqs(args: Sequence[str], gpus: Sequence[Gpu]) -> int:
 
 
 def engine_argv(
-    engine: Engine, settings: Settings, source: Source, args: Sequence[str], gpus: Sequence[Gpu]
+    engine: Engine,
+    settings: Settings,
+    source: Source,
+    args: Sequence[str],
+    gpus: Sequence[Gpu],
+    *,
+    tuning: Tuning | None = None,
 ) -> tuple[list[str], int]:
     """The engine's command line and the number of sequences that it was given.
 
     The launcher's flags come after the user's, so that they win whatever spelling the parser would accept for
-    them.
+    them. `tuning`: advice that the user's flags leave room for (`tuning.advice`); the sequences that nobody
+    asked for are lowered to its budget, below which vLLM refuses to start.
     """
-    asked = whole_number(args, "--max-num-seqs")
-    seqs = asked if asked is not None else default_max_num_seqs(args, gpus)
+    advice = tuning or Tuning()
+    tokens = advice.max_num_batched_tokens
+    asked = seqs = whole_number(args, "--max-num-seqs")
+    if seqs is None:
+        limits = (default_max_num_seqs(args, gpus), tokens, advice.max_num_seqs if tokens else None)
+        seqs = min(limit for limit in limits if limit is not None)
     argv = [*engine.command]
     argv += ["--model", source.model] if engine.type == "Simulated" else [source.model]
     argv += args
     if asked is None:
         argv += ["--max-num-seqs", str(seqs)]
+    if tokens is not None:
+        argv += ["--max-num-batched-tokens", str(tokens)]
     if source.revision is not None and engine.type != "Simulated":  # which has no files to choose
         argv += ["--revision", source.revision]
     if engine.has_shutdown_timeout:

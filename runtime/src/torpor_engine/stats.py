@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional
 
 from torpor_engine.metrics import Sample
+from torpor_engine.tuning import Tuning
 
 if TYPE_CHECKING:
     from torpor_engine.settings import Settings
@@ -70,6 +71,7 @@ class Board:
     phases: list[tuple[str, float]] = field(default_factory=list)
     ready_at: Optional[float] = None
     max_num_seqs: Optional[int] = None
+    tuning: Tuning = field(default_factory=Tuning)
     engine_version: Optional[str] = None
     sample: Sample = field(default_factory=Sample)
     sample_clock: Optional[float] = None
@@ -125,6 +127,11 @@ class Board:
             "startedAt": round(self.started_at, 3),
             "readyAt": None if self.ready_at is None else round(self.ready_at, 3),
             "maxNumSeqs": self.max_num_seqs,
+            "tuning": {
+                "used": self.tuning.used,
+                "refused": self.tuning.refused,
+                "message": self.tuning.told,
+            },
             "running": sample.running,
             "waiting": sample.waiting,
             "waitingCapacity": sample.waiting_capacity,

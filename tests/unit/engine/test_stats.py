@@ -75,9 +75,10 @@ def test_a_line_has_every_member_of_the_contract() -> None:
         "v", "fleetUid", "namespace", "name", "revision", "pod", "bootId", "seq", "models", "state", "reason",
         "message", "phases", "startedAt", "readyAt", "maxNumSeqs", "running", "waiting", "waitingCapacity",
         "kvUtilization", "kvCapacityTokens", "promptTokensTotal", "generationTokensTotal", "preemptionsTotal",
-        "metricsAgeSeconds", "missing", "engineVersion",
+        "metricsAgeSeconds", "missing", "engineVersion", "tuning",
     }  # fmt: skip
     assert line["phases"] == [{"name": "preflight", "seconds": 0.123}]
+    assert line["tuning"] == {"used": False, "refused": False, "message": "the fleet's ConfigMap has none"}
     assert (line["v"], line["seq"], line["metricsAgeSeconds"]) == (1, 1, None)
     assert json.loads(subject.line(3.0))["seq"] == 2
 

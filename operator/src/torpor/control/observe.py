@@ -17,6 +17,7 @@ from torpor.control.cold_start import ColdStarts
 from torpor.control.pods import Pod
 from torpor.control.world import World
 from torpor.decide import Demand, Engine, Observation, Policy, Standing, Unknown, Value, measured, utilization
+from torpor.decide.hardware import Hardware
 from torpor.decide.owner import LONGEST_WINDOW, owner_policy
 
 
@@ -31,15 +32,30 @@ def observe(world: World, *, rollout: bool) -> Observation:
     )
 
 
-def policy(world: World, service: InferenceService, cold: ColdStarts) -> Policy:
-    """Return what the owner asks for, with the periods that the measured cold starts give."""
+def policy(
+    world: World,
+    service: InferenceService,
+    cold: ColdStarts,
+    *,
+    revision: str = "",
+    hardware: Hardware | None = None,
+    last_seqs: int | None = None,
+) -> Policy:
+    """Return what the owner asks for, with the periods that the measured cold starts give.
+
+    hardware: what replicas of `revision` run on, None where that is not known. last_seqs: sequences that its
+    engines ran at once when they were heard last.
+    """
     hours = world.hours
     ends = hours.until if isinstance(hours, Standing) else None
-    places = _reported_max_num_seqs(world) or whole_number(service.spec.engine.args, "max-num-seqs")
+    flag = whole_number(service.spec.engine.args, "max-num-seqs")
+    places = _reported_max_num_seqs(world) or flag or last_seqs
     return replace(
         owner_policy(service, cold.p95, places),
         schedule=hours,
         schedule_ends_in=None if ends is None else max(0.0, (ends - world.now).total_seconds()),
+        hardware=hardware,
+        revision=revision,
     )
 
 
