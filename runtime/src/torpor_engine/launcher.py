@@ -142,6 +142,7 @@ class Launch:
                 self.children, self.settings, self.args, self.environ, self.say
             )
             self.board.max_num_seqs, self.board.engine_version = plan.max_num_seqs, plan.engine.version
+            self.board.accelerators = plan.accelerators
         self.board.enter("Loading")
         if plan.source.hub is not None:
             with self._timed("download") as timing:
