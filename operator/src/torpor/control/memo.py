@@ -15,6 +15,7 @@ from torpor.control.plan import Place
 from torpor.control.pods import parse_time
 from torpor.control.spec import Followed
 from torpor.decide import Memory
+from torpor.decide.observation import Tally
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Memo:
     status_written: float | None = None
     hours: Hours = field(default_factory=Hours)
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
+    counted: Tally = field(default_factory=Tally)  # what is in the metrics of the gateways' sums
 
     @classmethod
     def of(cls, fleet: Object, offset: timedelta = timedelta(0)) -> "Memo":

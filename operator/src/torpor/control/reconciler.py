@@ -208,6 +208,9 @@ class Reconciler:
         key, decision = facts.world.key, facts.decision
         metrics.DESIRED.labels(*key).set(facts.desired)
         metrics.READY.labels(*key).set(len(facts.world.ready))
+        if (tally := facts.world.demand.tally) is not None:
+            metrics.counted(*key, memo.counted, tally)
+            memo.counted = tally
         conditions = status.get("conditions")
         for item in conditions if isinstance(conditions, list) else ():
             metrics.condition(key.namespace, key.name, item["type"], item["status"])
