@@ -143,6 +143,7 @@ class Board:
             "cachedPromptTokensTotal": sample.cached_prompt_tokens_total,
             "interTokenCount": sample.gaps,
             "interTokenSeconds": sample.gap_seconds,
+            "firstTokensTotal": sample.first_tokens_total,
             "metricsAgeSeconds": None if age is None else round(age, 3),
             "missing": list(sample.missing),
             "engineVersion": self.engine_version,
