@@ -266,6 +266,9 @@ class Reconciler:
             engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
         )
         memo.series = measure(facts, after, memo.cold, memo.series)
+        if (tally := world.demand.tally) is not None:
+            metrics.counted(*world.key, memo.counted, tally)
+            memo.counted = tally
         if not worth_writing(before, after, memo.status_written, world.clock):
             return before != after
         try:
