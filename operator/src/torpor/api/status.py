@@ -167,6 +167,31 @@ class ScheduleStatus(ApiModel):
     """While the ceiling is 0: when it rises by itself. Absent: it is not 0, or it never rises."""
 
 
+class EngineStatus(ApiModel):
+    """What a replica is taken to be, and what Torpor starts its engine with."""
+
+    hardware: Word | None = None
+    """
+    What a step costs is taken from: a row of Torpor's table of models and GPUs, a guess, or the simulated
+    engine's profile. Absent: on what the engines run is not known yet.
+    """
+    hardware_source: Sentence = ""
+    """Where that comes from, and whether the fleet's own steps have taken its place."""
+    max_num_batched_tokens: Count | None = None
+    """The prefill budget: the most tokens of one step. Absent: the engine's default or the user's flag."""
+    max_num_seqs: Count | None = None
+    """The sequences that an engine runs at once, lowered to the budget. Absent: not set."""
+    step_milliseconds: Decimal | None = None
+    """The longest step that the budget allows on a busy replica."""
+    message: Sentence = ""
+    """Why the budget is what it is, or why there is none."""
+    tuned_replicas: Count | None = None
+    """
+    Ready replicas that run with exactly this budget. The others started before it: no replica is restarted
+    for a budget. Absent: there is none.
+    """
+
+
 class InferenceServiceStatus(ApiModel):
     """What Torpor observed and decided."""
 
@@ -192,3 +217,5 @@ class InferenceServiceStatus(ApiModel):
     """Where the fleet stands in its schedule. Absent: it has none."""
     cold_start: ColdStartRecord | None = None
     """What cold starts took."""
+    engine: EngineStatus | None = None
+    """What a replica is taken to be, and what Torpor starts its engine with."""

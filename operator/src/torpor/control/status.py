@@ -18,6 +18,7 @@ from torpor.api.status import (
     ColdStartPhase,
     ColdStartRecord,
     Condition,
+    EngineStatus,
     InferenceServiceStatus,
     ScheduleActive,
     ScheduleNext,
@@ -42,7 +43,14 @@ MOST_CLAMPS = 32
 MOST_CHANGES = 16
 
 
-def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_domain: str) -> dict[str, Any]:
+def status_of(
+    facts: Facts,
+    found: list[Finding],
+    cold: ColdStarts,
+    *,
+    cluster_domain: str,
+    engine: EngineStatus | None = None,
+) -> dict[str, Any]:
     """Return the whole status for this look as it goes over the wire."""
     world = facts.world
     before = world.fleet.get("status") or {}
@@ -59,6 +67,7 @@ def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_d
         decision=_decision(facts, before.get("decision") or {}, world.now),
         schedule=_schedule(world.hours),
         cold_start=_cold_start(facts, cold),
+        engine=engine,
     ).to_wire()
 
 

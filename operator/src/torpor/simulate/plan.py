@@ -42,11 +42,12 @@ def engine(
 ) -> Hardware:
     """The replica as the fleet would start it."""
     args = service.spec.engine.args
-    itl = None if engine_defaults else objectives(service)[1]
+    ttft, itl = objectives(service)
     return for_objective(
         hardware,
         trace,
-        itl,
+        None if engine_defaults else itl,
+        ttft_ms=ttft,
         seqs=whole_number(args, "max-num-seqs"),
         budget=whole_number(args, "max-num-batched-tokens"),
     )
