@@ -88,9 +88,13 @@ NIGHT: dict[str, Any] = {
         "phases": [{"name": "download", "seconds": "30.00"}, {"name": "load", "seconds": "9.25"}],
     },
     "engine": {
-        "hardware": "H100 SXM",
+        "hardware": "70B fp8 TP4 H100",
+        "hardwareSource": "table",
         "maxNumBatchedTokens": 512,
-        "message": "the largest budget whose step stays within 50 ms",
+        "maxNumSeqs": 256,
+        "stepMilliseconds": "49.1",
+        "message": "the largest step within 50 ms",
+        "tunedReplicas": 0,
     },
     "conditions": [
         {
@@ -138,9 +142,10 @@ Cold start
   Its parts: download 30.00 s, load 9.25 s.
 
 Engine
-  hardware: H100 SXM
-  maxNumBatchedTokens: 512
-  the largest budget whose step stays within 50 ms.
+  A replica is taken for 70B fp8 TP4 H100 (table).
+  Engines start with 512 tokens per step and 256 sequences at once, a step of 49.1 ms.
+  Because: the largest step within 50 ms.
+  0 of 0 ready replicas run so.
 
 Conditions
   Ready is False since 2026-11-21T22:00:00Z (Paused): no replicas."""
@@ -244,7 +249,7 @@ def test_what_gives_no_account_says_why(raw, words):
 def test_texts_of_an_object_neither_drive_the_terminal_nor_fill_it():
     evil = f"\x1b[2J\nReady is True{'x' * 3000}"
     decision = NIGHT["decision"] | {"message": evil}
-    raw = fleet(status=NIGHT | {"decision": decision, "engine": {"message": evil, "\x1b[31mhot": 1}})
+    raw = fleet(status=NIGHT | {"decision": decision, "engine": {"message": evil}})
     raw["metadata"]["name"] = "llm\x1b[2J"
     lines = account(raw).text().splitlines()
     assert not any("\x1b" in line for line in lines)

@@ -83,13 +83,12 @@ def account(raw: Mapping[str, Any]) -> Account:
         status = InferenceServiceStatus.model_validate(found)
     except ValidationError as error:
         raise NoAccountError(f"{name}: {validation.problems_of(error, 'status')[0]}") from None
-    engine = found.get("engine")
     sections = [
         Section(name, tuple(_clean(_replicas(status)))),
         *_decision(status.decision),
         *_schedule(status.schedule),
         *_cold_start(status),
-        *_engine(engine if isinstance(engine, Mapping) else {}),
+        *_engine(status),
         Section("Conditions", tuple(_clean(_conditions(status.conditions)))),
     ]
     kept = ("replicas", "readyReplicas", "desiredReplicas", "decision", "schedule", "coldStart", "engine")
@@ -195,13 +194,29 @@ def _cold_start(status: InferenceServiceStatus) -> Iterator[Section]:
     yield Section("Cold start", tuple(_clean(lines)))
 
 
-def _engine(engine: Mapping[str, Any]) -> Iterator[Section]:
-    """Whatever the status says of the engines: texts and numbers, by their names."""
+def _engine(status: InferenceServiceStatus) -> Iterator[Section]:
+    engine = status.engine
+    if engine is None:
+        return
     lines = []
-    for key, value in engine.items():
-        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-            lines.append(f"{key}: {value}" if key != "message" else f"{value}.")
-    yield Section("Engine", tuple(_clean(lines[:32])))
+    source = f" ({engine.hardware_source})" if engine.hardware_source else ""
+    if engine.hardware is not None:
+        lines.append(f"A replica is taken for {engine.hardware}{source}.")
+    elif engine.hardware_source:
+        lines.append(f"{engine.hardware_source}.")
+    if engine.max_num_batched_tokens is not None:
+        seqs = "" if engine.max_num_seqs is None else f" and {engine.max_num_seqs} sequences at once"
+        step = "" if engine.step_milliseconds is None else f", a step of {engine.step_milliseconds} ms"
+        lines.append(f"Engines start with {engine.max_num_batched_tokens} tokens per step{seqs}{step}.")
+    if engine.message:
+        lines.append(
+            f"{'Because' if engine.max_num_batched_tokens else 'No budget is set'}: {engine.message}."
+        )
+    if engine.tuned_replicas is not None:
+        lines.append(
+            lines.append(f"{engine.tuned_replicas} of {status.ready_replicas or 0} ready replicas run so.")
+        )
+    yield Section("Engine", tuple(_clean(lines)))
 
 
 def _conditions(conditions: list[Condition]) -> Iterator[str]:
