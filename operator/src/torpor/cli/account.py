@@ -213,9 +213,7 @@ def _engine(status: InferenceServiceStatus) -> Iterator[Section]:
             f"{'Because' if engine.max_num_batched_tokens else 'No budget is set'}: {engine.message}."
         )
     if engine.tuned_replicas is not None:
-        lines.append(
-            lines.append(f"{engine.tuned_replicas} of {status.ready_replicas or 0} ready replicas run so.")
-        )
+        lines.append(f"{engine.tuned_replicas} of {status.ready_replicas or 0} ready replicas run so.")
     yield Section("Engine", tuple(_clean(lines)))
 
 
