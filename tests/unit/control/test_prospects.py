@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torpor.control.prospects import REMEDIES, prospects
 from torpor.decide import CLAMPS, Demand, Engine, Memory, Observation, Policy, Standing, decide
+from torpor.decide.decision import Basis
 from torpor.decide.schedule import Limits, State
+from torpor.decide.work import Need
 
 from tests.unit.decide.strategies import NOW, memories, observations, policies, standings
 
@@ -78,6 +80,17 @@ def test_the_schedule_is_told_with_its_time():
     assert sentences[-1] == ("from Mon 08:00 UTC on the schedule (office) asks for at least 2 and at most 6")
     strict = dataclasses.replace(night, refuse_when_closed=True)
     assert not any("wakes" in sentence for sentence in told(rules(schedule=strict), replicas=0))
+
+
+def test_the_border_of_the_arriving_work_is_told_in_requests():
+    decision, _ = decide(Observation(2, (), QUIET), RULES, Memory(), NOW)
+    need = Need(replicas=2, work=1.0, burst=0.2, backlog=0.0, rho=0.8)
+    basis = Basis(window=60, idle=600, floor=0, ceiling=3, need=need, requests=6.0)
+    busy = dataclasses.replace(decision, replicas=2, clamps=(), basis=basis)
+    sentence = "more than about 8 requests/s such as now ask for more than 2"
+    assert sentence in prospects(busy, RULES)
+    full = dataclasses.replace(busy, basis=dataclasses.replace(basis, ceiling=2))
+    assert not any("requests/s" in told for told in prospects(full, RULES))
 
 
 @settings(max_examples=50)

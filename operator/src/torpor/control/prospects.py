@@ -61,7 +61,8 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
 
 def prospects(decision: Decision, policy: Policy) -> list[str]:
     """Return the sentences without full stops, the most telling first."""
-    told = [*_clamps(decision, policy), *_signals(decision), *_silence(decision, policy), *_hours(policy)]
+    told = [*_clamps(decision, policy), *_signals(decision), *_arrivals(decision)]
+    told += [*_silence(decision, policy), *_hours(policy)]
     return list(dict.fromkeys(sentence for sentence in told if sentence))
 
 
@@ -80,6 +81,16 @@ def _signals(decision: Decision) -> Iterator[str]:
             yield f"{reading.name} has no say until it is known"
         elif decision.current > 0:
             yield f"{reading.name} above {_limit(reading)} per replica asks for more"
+
+
+def _arrivals(decision: Decision) -> Iterator[str]:
+    """The border of the arriving work in requests, for people who know their traffic in no other unit."""
+    basis, number = decision.basis, decision.recommended or 0
+    if basis is None or basis.need is None or number == 0 or number >= basis.ceiling:
+        return
+    if basis.requests and basis.need.total > 0:
+        most = basis.requests * basis.need.rho * number / basis.need.total
+        yield f"more than about {most:.2g} requests/s such as now ask for more than {number}"
 
 
 def _limit(reading: Reading) -> str:
