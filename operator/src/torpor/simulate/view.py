@@ -1,11 +1,13 @@
 """What a policy may see at one look: the figures an operator has, and none of the future.
 
 Engines' gauges are those of the pods' own metrics, counters are cumulative. The lists come from the kernel as
-they are; properties name their columns.
+they are; properties name their columns. Where engines report nothing, their gauges and counters are NaN; what
+the gateways count themselves is known all the time.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 STARTING, READY, DRAINING = 1, 2, 3
@@ -33,9 +35,21 @@ class PodView:
 
 
 class View:
-    """One look. `replicas` is what is asked for now; `pods` are all that are billed."""
+    """One look. `replicas` is what is asked for now; `pods` are all that are billed. `report_age`: how many
+    seconds old the engines' reports are.
+    """
 
-    __slots__ = ("_counts", "_gone_tokens", "cold_starts", "max_num_seqs", "now", "replicas", "rows")
+    __slots__ = (
+        "_counts",
+        "_gone_tokens",
+        "_truth",
+        "cold_starts",
+        "max_num_seqs",
+        "now",
+        "replicas",
+        "report_age",
+        "rows",
+    )
 
     def __init__(  # noqa: PLR0917 - called with keywords it costs more than the look itself
         self,
@@ -46,6 +60,8 @@ class View:
         gone_tokens: int,
         cold_starts: list[float],
         max_num_seqs: int,
+        truth: list[list[float]] | None = None,  # the rows as the gateways know them
+        report_age: float = 0.0,
     ) -> None:
         self.now = now
         self.replicas = replicas
@@ -54,6 +70,8 @@ class View:
         self.rows = rows
         self._counts = counts
         self._gone_tokens = gone_tokens
+        self._truth = rows if truth is None else truth
+        self.report_age = report_age
 
     @property
     def pods(self) -> list[PodView]:
@@ -65,6 +83,11 @@ class View:
             )
             for row in self.rows
         ]
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the ready and draining replicas that report nothing."""
+        return tuple(pod.name for pod in self.pods if (pod.ready or pod.draining) and math.isnan(pod.running))
 
     @property
     def waiting(self) -> int:
@@ -94,7 +117,7 @@ class View:
     @property
     def in_flight(self) -> int:
         """Requests that are at replicas."""
-        return int(sum(row[2] + row[3] for row in self.rows))
+        return int(sum(row[2] + row[3] for row in self._truth))
 
     @property
     def arrivals(self) -> int:
@@ -109,4 +132,4 @@ class View:
     @property
     def output_tokens(self) -> int:
         """Tokens generated so far."""
-        return self._gone_tokens + int(sum(row[5] for row in self.rows))
+        return self._gone_tokens + int(sum(row[5] for row in self._truth))
