@@ -32,7 +32,9 @@ def row(slo: float | None, hours: float, policy: str = "x", variant: str = "tune
     return table.row(figures(slo, hours, policy, **more), variant, 10.0, 11.0)
 
 
-def group(*rows: table.Row, load: str = "smooth", cold: float = 120.0, condition: str = "none") -> dict[str, Any]:
+def group(
+    *rows: table.Row, load: str = "smooth", cold: float = 120.0, condition: str = "none"
+) -> dict[str, Any]:
     return {
         "load": load, "cold_start": cold, "condition": condition, "rate_scale": 1.0, "requests": 100,
         "need_p99_9": 10.0, "bound_replica_hours": 10.0, "achievable_replica_hours": 11.0, "rows": list(rows),
@@ -101,9 +103,9 @@ def test_a_verdict_says_what_holds() -> None:
     bad = row(98.9, 11.6, "torpor", "ours", expired=1, refused=2, ttft_ms={"p99.9": 150_001.0})
     told = table.verdict(group(bad))
     assert told is not None
-    assert [told[key] for key in ("attains", "within_goal", "tail_within", "none_expired", "none_refused")] == [
-        False
-    ] * 5
+    assert [
+        told[key] for key in ("attains", "within_goal", "tail_within", "none_expired", "none_refused")
+    ] == [False] * 5
     assert table.verdict(group(row(99.0, 1.0, "keda"))) is None
     calm = table.verdict(group(ours, load="mooncake"))
     assert calm is not None

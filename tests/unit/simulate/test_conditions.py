@@ -62,6 +62,7 @@ def seen(conditions: Conditions) -> list[View]:
 def test_an_outage_hides_the_engines_and_not_the_gateways() -> None:
     plain, hidden = seen(Conditions()), seen(Conditions(outages=((100.0, 200.0),)))
     for clear, view in zip(plain, hidden, strict=True):
+        assert view.ended == clear.ended
         assert (view.in_flight, view.waiting, view.arrivals, view.output_tokens) == (
             clear.in_flight,
             clear.waiting,
@@ -71,7 +72,7 @@ def test_an_outage_hides_the_engines_and_not_the_gateways() -> None:
         assert [row[:2] for row in view.rows] == [row[:2] for row in clear.rows]
         if 100 <= view.now < 200:
             assert view.report_age == pytest.approx(view.now - 95.0)
-            assert all(math.isnan(value) for row in view.rows for value in row[2:9])
+            assert all(math.isnan(value) for row in view.rows for value in (*row[2:9], row[10]))
             assert len(view.unknown) == view.ready > 0
             assert all(isinstance(measured(engine.running), Unknown) for engine in observation(view).engines)
         else:
@@ -98,7 +99,7 @@ def test_stale_reports_stand_still_and_newcomers_have_none() -> None:
 
 
 def test_without_troubles_nothing_is_copied() -> None:
-    rows = [[2.0, 0.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0, 0.0, 0.0]]
+    rows = [[2.0, 0.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0, 0.0, 0.0, *[1.0] * 6]]
     assert Reports(Conditions()).seen(7.0, rows) == (rows, 0.0)
     assert Reports(Conditions()).seen(7.0, rows)[0] is rows
 

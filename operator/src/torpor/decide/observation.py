@@ -103,22 +103,24 @@ class Policy:
     """What the owner asked for, with the periods that the fleet's measured cold start gives.
 
     queue_target: waiting requests per replica. kv_target: share of the KV cache, 0 to 1. idle_seconds:
-    silence before the last replicas go. window_seconds: how long a lower need must last before replicas go.
-    credit_seconds: how long a starting pod counts as help on its way. external: the number that another
-    writer set, obeyed exactly. max_num_seqs: what one replica runs at once, from the engine's flags or its
-    last report; None where unknown. schedule: what the hours allow at this moment; Unknown where that cannot
-    be told, None where there is no schedule. schedule_ends_in: seconds until they allow something else; None:
-    never. objectives: of latency. hardware: what a replica costs per step before anything was learned, None
-    where that is not even guessed: then arriving work is no signal. cold_start: p95 seconds measured, None
-    before the first. revision: of the pod template; another one is another engine to learn. mode: Auto,
-    Recommend (computes and changes nothing) or Paused (changes nothing).
+    silence before the last replicas go; None: by economics, from the cold start and the recorded pauses, and
+    `DEFAULT_IDLE_SECONDS` while no cold start was measured. window_seconds: how long a lower need must last
+    before replicas go, as long as `cold_start` is None; else economics says. credit_seconds: how long a
+    starting pod counts as help on its way. external: the number that another writer set, obeyed exactly.
+    max_num_seqs: what one replica runs at once, from the engine's flags or its last report; None where
+    unknown. schedule: what the hours allow at this moment; Unknown where that cannot be told, None where
+    there is no schedule. schedule_ends_in: seconds until they allow something else; None: never. objectives:
+    of latency. hardware: what a replica costs per step before anything was learned, None where that is not
+    even guessed: then arriving work is no signal. cold_start: p95 seconds measured, None before the first.
+    revision: of the pod template; another one is another engine to learn. mode: Auto, Recommend (computes and
+    changes nothing) or Paused (changes nothing).
     """
 
     min_replicas: int
     max_replicas: int
     queue_target: float
     kv_target: float
-    idle_seconds: float
+    idle_seconds: float | None
     window_seconds: float
     credit_seconds: float
     external: int | None = None

@@ -4,13 +4,14 @@ The operator and the simulator decide by the same policy, so it is made in one p
 
 - a lower need must last for as long as a cold start takes (giving a replica up earlier would cost more than
   keeping it), at least `SHORTEST_WINDOW`, at most `LONGEST_WINDOW` seconds;
+- silence before zero is the owner's where `idleSeconds` is given, else economics' (break-even of idling
+  against a cold start, from the pauses between requests), `DEFAULT_IDLE_SECONDS` until one was measured;
 - a starting replica has credit for twice the p95 of its fleet's cold starts, at least `SHORTEST_CREDIT`
   seconds, or its start-up budget where none is known.
 
 Hours are left to who knows the clock.
 """
 
-from torpor.api import constants
 from torpor.api.types import InferenceService
 from torpor.decide.observation import Policy
 
@@ -25,15 +26,16 @@ def owner_policy(service: InferenceService, p95: float | None, max_num_seqs: int
     """
     scaling = service.spec.scaling
     budget = float(service.spec.engine.startup_seconds)
-    idle = constants.DEFAULT_IDLE_SECONDS if scaling.idle_seconds is None else scaling.idle_seconds
+    idle = scaling.idle_seconds
     return Policy(
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
         queue_target=float(scaling.signals.queue_depth.target),
         kv_target=scaling.signals.kv_cache_utilization.target_percent / 100,
-        idle_seconds=float(idle),
+        idle_seconds=None if idle is None else float(idle),
         window_seconds=min(LONGEST_WINDOW, max(SHORTEST_WINDOW, p95 or 0.0)),
         credit_seconds=budget if p95 is None else min(budget, max(SHORTEST_CREDIT, 2 * p95)),
         external=scaling.replicas,
         max_num_seqs=max_num_seqs,
+        cold_start=p95,
     )

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 Interval = tuple[float, float]
 Rows = list[list[float]]
 
-_GAUGES = slice(2, 9)  # columns of a row that the engine itself reports
-_UNKNOWN = [math.nan] * 7
+_COLUMNS = (*range(2, 9), 10)  # of a row, that the engine itself reports
+_UNKNOWN = [math.nan] * len(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +66,27 @@ class Reports:
     def seen(self, now: float, rows: Rows) -> tuple[Rows, float]:
         """The rows as a watcher sees them at `now`, and how many seconds old their gauges are.
 
-        A row's state, birth and slot are the control plane's and always true.
+        A row's state, birth and slot are the control plane's, what ended is the gateways': always true.
         """
         if self._quiet:
             return rows, 0.0
         if within(self._conditions.outages, now):
-            return [[*row[:2], *_UNKNOWN, *row[9:]] for row in rows], now - self._at
+            return [_with(row, _UNKNOWN) for row in rows], now - self._at
         if within(self._conditions.stale, now):
             old = [self._last.get((row[9], row[1]), _UNKNOWN) for row in rows]
-            return [[*row[:2], *gauges, *row[9:]] for row, gauges in zip(rows, old, strict=True)], (
-                now - self._at
-            )
+            return [_with(row, gauges) for row, gauges in zip(rows, old, strict=True)], now - self._at
         self._at = now
         if self._conditions.stale:
-            self._last = {(row[9], row[1]): row[_GAUGES] for row in rows}
+            self._last = {(row[9], row[1]): [row[column] for column in _COLUMNS] for row in rows}
         return rows, 0.0
+
+
+def _with(row: list[float], gauges: list[float]) -> list[float]:
+    """The row with other reports of the engine; what the gateways and the control plane know stays."""
+    seen = list(row)
+    for column, value in zip(_COLUMNS, gauges, strict=True):
+        seen[column] = value
+    return seen
 
 
 def within(intervals: tuple[Interval, ...], now: float) -> bool:

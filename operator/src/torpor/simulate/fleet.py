@@ -139,7 +139,7 @@ class Simulation:
             int(setup.reject),
         )
         self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine, setup.queue_target)
-        self._survey = np.zeros((FIRST_SLOTS, len(fk.COLUMNS) + 1))
+        self._survey = np.zeros((FIRST_SLOTS, fk.WIDTH))
         self.asked = 0
         self.cold_starts: list[float] = []
         self.result = Run(self.requests)
@@ -148,6 +148,7 @@ class Simulation:
         self._doomed: dict[int, float] = {}  # slot of a start that fails: when it is replaced
         self._reports = Reports(setup.conditions)
         self._gone_tokens = 0
+        self._gone = [0.0] * len(fk.COUNTED)
 
     def run(self) -> Run:
         """Let the whole trace pass."""
@@ -197,6 +198,8 @@ class Simulation:
             self._gone_tokens,
             self.cold_starts,
             self.setup.max_num_seqs,
+            tuple(self._gone),
+            self.setup.kv_tokens,
             truth,
             age,
         )
@@ -294,6 +297,9 @@ class Simulation:
         for place in np.flatnonzero(pods["state"] == rk.GONE):
             self._record(int(place), float(pods["died"][place]))
             self._gone_tokens += int(pods["tokens"][place])
+            self._gone = [
+                before + float(pods[name][place]) for before, name in zip(self._gone, fk.COUNTED, strict=True)
+            ]
             pods["state"][place] = rk.EMPTY
 
     def _record(self, r: int, died: float) -> None:

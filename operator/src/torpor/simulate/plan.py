@@ -10,11 +10,14 @@ to know of the load beforehand is taken from the trace itself.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from torpor.api import constants
 from torpor.api.engine_flags import whole_number
+from torpor.decide import hardware as decide_hardware
 from torpor.decide.owner import owner_policy
+from torpor.decide.work import Objectives
 from torpor.simulate import bound, rivals
 from torpor.simulate.conditions import Conditions
 from torpor.simulate.fleet import Setup, SimulationError
@@ -97,12 +100,37 @@ def place(service: InferenceService, replica: Hardware, known: Trace) -> Place:
     )
 
 
+def machine_of(replica: Hardware) -> decide_hardware.Hardware | None:
+    """The replica as deciding knows it, the row that a fleet's learning starts from; None for one that costs
+    nothing for some of its load, of which deciding has no use.
+    """
+    try:
+        return decide_hardware.Hardware(
+            replica.name,
+            replica.a,
+            replica.b,
+            replica.c,
+            replica.d,
+            replica.kv_tokens,
+            replica.max_num_seqs,
+            replica.max_num_batched_tokens,
+        )
+    except ValueError:
+        return None
+
+
 def policy(name: str, service: InferenceService, replica: Hardware, known: Trace) -> FleetPolicy:
     """The policy of that name: torpor, static:N, or a rival that knows the load `known`. Raises
     SimulationError.
     """
     if name == "torpor":
-        return Torpor(lambda p95: owner_policy(service, p95, replica.max_num_seqs))
+        wanted = Objectives(*objectives(service))
+        machine = machine_of(replica)
+        return Torpor(
+            lambda p95: dataclasses.replace(
+                owner_policy(service, p95, replica.max_num_seqs), objectives=wanted, hardware=machine
+            )
+        )
     kind, _, number = name.partition(":")
     if kind == "static" and number.isdecimal():
         return Static(int(number))

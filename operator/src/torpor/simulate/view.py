@@ -41,9 +41,11 @@ class View:
 
     __slots__ = (
         "_counts",
+        "_gone",
         "_gone_tokens",
         "_truth",
         "cold_starts",
+        "kv_tokens",
         "max_num_seqs",
         "now",
         "replicas",
@@ -60,6 +62,8 @@ class View:
         gone_tokens: int,
         cold_starts: list[float],
         max_num_seqs: int,
+        gone: tuple[float, ...] = (0.0,) * 6,
+        kv_tokens: int = 0,
         truth: list[list[float]] | None = None,  # the rows as the gateways know them
         report_age: float = 0.0,
     ) -> None:
@@ -67,9 +71,11 @@ class View:
         self.replicas = replicas
         self.cold_starts = cold_starts  # seconds, measured so far, the newest last
         self.max_num_seqs = max_num_seqs
+        self.kv_tokens = kv_tokens  # that a replica keeps
         self.rows = rows
         self._counts = counts
         self._gone_tokens = gone_tokens
+        self._gone = gone  # what replicas that are gone had counted, as in columns 10 to 15
         self._truth = rows if truth is None else truth
         self.report_age = report_age
 
@@ -128,6 +134,14 @@ class View:
     def prompt_tokens(self) -> int:
         """Prompt tokens of the requests so far."""
         return self._counts[10]
+
+    @property
+    def ended(self) -> tuple[float, float, float, float, float]:
+        """Requests answered so far, and over them the sums of output tokens, of I², of O² and of I·O."""
+        done, tokens, prompts, outputs, products = (
+            self._gone[column - 10] + sum(row[column] for row in self.rows) for column in range(11, 16)
+        )
+        return done, tokens, prompts, outputs, products
 
     @property
     def output_tokens(self) -> int:
