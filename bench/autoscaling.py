@@ -8,10 +8,11 @@ the future pays in the same simulator, and a verdict. `bench/arena` has the part
 docs/reference/autoscaling-benchmark.md the protocol and the rivals' sources.
 
 Everything comes from the seed. Finished cells are kept in `--cache`, so an interrupted table goes on where it
-stopped. `--quick` is three short loads of our own at one cold start, rivals at their defaults. Usage:
+stopped. `--quick` is three short loads of our own at one cold start, rivals at their defaults (`--tuning` tunes
+them all the same). Usage:
 
     python bench/autoscaling.py [--traces FOLDER] [--trace NAME]... [--cold-start SECONDS]...
-                                [--condition NAME]... [--policy NAME]... [--quick] [--no-tuning]
+                                [--condition NAME]... [--policy NAME]... [--quick] [--[no-]tuning]
                                 [--no-achievable] [--jobs N] [--json] [--plot FILE.svg]
 """
 
@@ -90,7 +91,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--policy", action="append", metavar="NAME", help="repeatable, default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="short loads, one cold start, no tuning")
-    parser.add_argument("--no-tuning", action="store_true", help="rivals at their defaults only")
+    parser.add_argument(
+        "--tuning", action=argparse.BooleanOptionalAction, help="rivals tuned too; default unless --quick"
+    )
     parser.add_argument("--no-achievable", action="store_true", help="leave out the policy that knows all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true")
@@ -98,6 +101,8 @@ def arguments() -> argparse.Namespace:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--cache", type=Path, default=home / "torpor" / "autoscaling")
     options = parser.parse_args()
+    if options.tuning is None:
+        options.tuning = not options.quick
     if not 1 <= options.jobs <= 256:
         parser.error(f"--jobs must be within 1 and 256, got {options.jobs}")
     if options.seed < 0:
@@ -128,7 +133,7 @@ def benchmark(
         ).items()
     }
     tuned: dict[tuple[str, str], str] = {}
-    if not (options.quick or options.no_tuning):
+    if options.tuning:
         tuned = tuning(store, options, facts, policies)
     wanted: list[Cell] = []
     for name, cold, condition in groups:
