@@ -7,8 +7,10 @@ luck. Fewer means that the youngest of those that are still starting go, then th
 work, which finish what they have. Every replica is billed from the moment it is asked for to the moment it is
 gone.
 
-Not simulated: prefix caching across requests, time on the network, old or missing metrics, replicas that
-never start, the bytes of held requests, `drainSeconds`.
+What may go wrong besides (failed starts, missing and old metrics) is in `conditions`.
+
+Not simulated: prefix caching across requests, time on the network, the bytes of held requests,
+`drainSeconds`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
+from torpor.simulate.conditions import Conditions, Reports
 from torpor.simulate.view import View
 
 if TYPE_CHECKING:
@@ -56,7 +59,8 @@ class Setup:
     cold_start: mean seconds; hold_seconds, queue_seconds: the longest a request waits at the gateway, cold or
     growing and busy; max_waiting: requests that wait there at once, over all gateway processes. reject:
     refuse while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs.
-    look: seconds between two decisions. initial: replicas that are ready when the trace begins.
+    look: seconds between two decisions. initial: replicas that are ready when the trace begins. conditions:
+    what goes wrong.
     """
 
     cost: StepCost
@@ -72,6 +76,7 @@ class Setup:
     look: float = 10.0
     seed: int = 0
     initial: int = 0
+    conditions: Conditions = field(default_factory=Conditions)
 
     def __post_init__(self) -> None:
         if self.max_num_seqs > self.max_num_batched_tokens:
@@ -139,6 +144,9 @@ class Simulation:
         self.cold_starts: list[float] = []
         self.result = Run(self.requests)
         self._draws = np.random.default_rng(setup.seed)
+        self._fates = np.random.default_rng([setup.seed, 2])
+        self._doomed: dict[int, float] = {}  # slot of a start that fails: when it is replaced
+        self._reports = Reports(setup.conditions)
         self._gone_tokens = 0
         self._gone = [0.0] * len(fk.COUNTED)
 
@@ -179,16 +187,21 @@ class Simulation:
         return bool(np.all(self.pods["end"] == rk.NEVER))
 
     def _decide(self, now: float, counts: list[int]) -> None:
+        self._replace_failed(now)
+        truth = self._survey[: counts[fk.ROWS]].tolist()
+        rows, age = self._reports.seen(now, truth)
         view = View(
             now,
             self.asked,
-            self._survey[: counts[fk.ROWS]].tolist(),
+            rows,
             counts,
             self._gone_tokens,
             self.cold_starts,
             self.setup.max_num_seqs,
             tuple(self._gone),
             self.setup.kv_tokens,
+            truth,
+            age,
         )
         wished = self.policy.look(view)
         self.result.looks += 1
@@ -222,6 +235,9 @@ class Simulation:
                 counts[fk.N_READY] += 1
                 continue
             length = self._cold_start()
+            if self._fails():
+                length = rk.NEVER
+                self._doomed[r] = now + self.setup.conditions.start_deadline
             self.pods["state"][r] = rk.STARTING
             self.pods["ready_at"][r] = now + length
             counts[fk.N_STARTING] += 1
@@ -234,6 +250,22 @@ class Simulation:
         sigma = math.sqrt(math.log(1.0 + COLD_START_CV**2))
         return mean * math.exp(sigma * float(self._draws.standard_normal()) - 0.5 * sigma * sigma)
 
+    def _fails(self) -> bool:
+        share = self.setup.conditions.failed_starts
+        return share > 0 and float(self._fates.random()) < share
+
+    def _replace_failed(self, now: float) -> None:
+        """End the starts whose deadline has passed and begin as many anew."""
+        over = [r for r, deadline in self._doomed.items() if deadline <= now]
+        for r in over:
+            del self._doomed[r]
+            self.pods["state"][r] = rk.GONE
+            self.pods["died"][r] = now
+            self.gateway.counts[fk.N_STARTING] -= 1
+        if over:
+            self._bury()
+            self._start(len(over), now)
+
     def _stop(self, count: int, now: float) -> None:
         pods, counts = self.pods, self.gateway.counts
         starting = np.flatnonzero(pods["state"] == rk.STARTING)
@@ -245,6 +277,7 @@ class Simulation:
             ),
         ]
         for r in order[:count]:
+            self._doomed.pop(r, None)
             if pods["state"][r] == rk.STARTING:
                 counts[fk.N_STARTING] -= 1
             else:

@@ -63,6 +63,12 @@ def find(name: str) -> Hardware:
                 f"hardware {name!r}: unknown; name a .json file or one of {', '.join(PROFILES)}"
             )
         k = known.cost
+        zero = [field for field in COSTS if getattr(k, field) == 0]
+        if zero:
+            raise HardwareError(
+                f"hardware {name!r}: {', '.join(zero)} is 0: an engine without service time cannot be sized; "
+                "name another, or a .json file"
+            )
         return Hardware(
             name, k.a, k.b, k.c, k.d, known.kv_tokens, known.max_num_seqs, known.max_num_batched_tokens
         )
