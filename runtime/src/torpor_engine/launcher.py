@@ -144,6 +144,7 @@ class Launch:
             )
             self.board.max_num_seqs, self.board.engine_version = plan.max_num_seqs, plan.engine.version
             self.board.tuning = plan.tuning
+            self.board.accelerators = plan.accelerators
         self.board.enter("Loading")
         if plan.source.hub is not None:
             with self._timed("download") as timing:

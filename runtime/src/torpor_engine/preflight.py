@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torpor_engine.accelerators import Accelerators, accelerators
 from torpor_engine.adapters import Engine, Gpu, engine_argv, find_engine, find_gpus
 from torpor_engine.flags import check_args
 from torpor_engine.outcomes import LaunchError, Outcome
@@ -35,13 +36,14 @@ DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri", "/dev/accel", "/dev/vfio")
 @dataclass(frozen=True)
 class Plan:
     """What will be started: the engine, the model's source, the command line, its number of sequences, and
-    what of the operator's advice is in it.
+    on what, and what of the operator's advice is in it.
     """
 
     engine: Engine
     source: Source
     argv: list[str]
     max_num_seqs: int
+    accelerators: Accelerators
     tuning: Tuning
 
 
@@ -118,4 +120,4 @@ async def preflight(
         if not engine.has_shutdown_timeout:
             say("this version cannot drain by itself: its requests are waited for before it gets SIGTERM")
     say(f"prefill budget: {describe_tuning(tuning)}")
-    return Plan(engine, source, argv, seqs, tuning)
+    return Plan(engine, source, argv, seqs, accelerators(argv, gpus), tuning)

@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional
 
+from torpor_engine.accelerators import Accelerators
 from torpor_engine.metrics import Sample
 from torpor_engine.tuning import Tuning
 
@@ -72,6 +73,7 @@ class Board:
     ready_at: Optional[float] = None
     max_num_seqs: Optional[int] = None
     tuning: Tuning = field(default_factory=Tuning)
+    accelerators: Accelerators = field(default_factory=Accelerators)
     engine_version: Optional[str] = None
     sample: Sample = field(default_factory=Sample)
     sample_clock: Optional[float] = None
@@ -127,6 +129,9 @@ class Board:
             "startedAt": round(self.started_at, 3),
             "readyAt": None if self.ready_at is None else round(self.ready_at, 3),
             "maxNumSeqs": self.max_num_seqs,
+            "maxNumBatchedTokens": self.accelerators.max_num_batched_tokens,
+            "gpu": self.accelerators.gpu,
+            "gpuCount": self.accelerators.gpu_count,
             "tuning": {
                 "used": self.tuning.used,
                 "refused": self.tuning.refused,
@@ -140,6 +145,11 @@ class Board:
             "promptTokensTotal": sample.prompt_tokens_total,
             "generationTokensTotal": sample.generation_tokens_total,
             "preemptionsTotal": sample.preemptions_total,
+            "prefixQueriesTotal": sample.prefix_queries_total,
+            "prefixHitsTotal": sample.prefix_hits_total,
+            "cachedPromptTokensTotal": sample.cached_prompt_tokens_total,
+            "interTokenCount": sample.gaps,
+            "interTokenSeconds": sample.gap_seconds,
             "metricsAgeSeconds": None if age is None else round(age, 3),
             "missing": list(sample.missing),
             "engineVersion": self.engine_version,

@@ -162,7 +162,9 @@ def test_the_texts_of_another_life_are_not_believed(cluster):
 def test_a_quota_that_refuses_it_stops_nothing(cluster):
     quotas = f"/api/v1/namespaces/{cluster.namespace}/resourcequotas"
     hard = {"count/configmaps": "0"}
-    assert cluster.kube.http.post(quotas, json={"metadata": {"name": "none"}, "spec": {"hard": hard}}).is_success
+    assert cluster.kube.http.post(
+        quotas, json={"metadata": {"name": "none"}, "spec": {"hard": hard}}
+    ).is_success
     cluster.patch(f"{quotas}/none/status", {"status": {"hard": hard, "used": hard}})
     cluster.create(objectives=OBJECTIVES)
     fleet = cluster.settled()

@@ -15,6 +15,7 @@ from torpor.control.executor import Executor
 from torpor.control.naming import Naming
 from torpor.control.reconciler import CLOCK_DOUBT_SECONDS, Parts, Reconciler, RefusedError
 from torpor.control.store import Store
+from torpor.decide.observation import Tally
 
 from tests.unit.control.worlds import BUILD, KEY, NOW, UID, demand, fleet, report, service
 
@@ -320,6 +321,23 @@ async def test_a_fleet_that_is_gone_leaves_no_series_behind():
     assert b'torpor_fleet_desired_replicas{name="llm",namespace="team"}' in metrics.exposition()
     desk.store.remove(FLEETS, desk.raw)
     assert await desk.look() is None
+    assert b'namespace="team"' not in metrics.exposition()
+
+
+async def test_what_the_gateways_counted_is_in_the_metrics_once():
+    desk = Desk()
+    for n in (3, 3, 8):
+        desk.gateways.seen = demand(tally=Tally(n, 100.0 * n, n - 1, 10.0 * n))
+        await desk.look()
+    desk.gateways.seen = demand(reporting=0, gap="no gateway reports")
+    await desk.look()
+    text = metrics.exposition().decode()
+    fleet_labels = 'name="llm",namespace="team"'
+    assert f"torpor_fleet_arrivals_total{{{fleet_labels}}} 8.0" in text
+    assert f"torpor_fleet_completed_total{{{fleet_labels}}} 7.0" in text
+    assert f'torpor_fleet_tokens_total{{kind="prompt",{fleet_labels}}} 800.0' in text
+    assert f'torpor_fleet_tokens_total{{kind="output",{fleet_labels}}} 80.0' in text
+    desk.reconciler.forget(KEY)
     assert b'namespace="team"' not in metrics.exposition()
 
 

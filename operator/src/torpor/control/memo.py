@@ -18,6 +18,7 @@ from torpor.control.pods import parse_time
 from torpor.control.spec import Followed
 from torpor.control.tuning import Tuner
 from torpor.decide import Memory
+from torpor.decide.observation import Tally
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Memo:
     tuner: Tuner = field(default_factory=Tuner)
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
     series: Series = frozenset()  # of metrics that come and go
+    counted: Tally = field(default_factory=Tally)  # what is in the metrics of the gateways' sums
 
     @classmethod
     def of(

@@ -65,6 +65,7 @@ class Demand:
     complete: every gateway process that exists reports, and has fresh watches itself; else the sums are lower
     bounds and `gap` says why. arrivals: requests seen since this process began to listen, repeats included;
     only differences mean something. tally: what is counted besides, None where no gateway counts it.
+    waiting_prompt_tokens: of those held and queued, estimated.
     """
 
     held: Value = NO_GATEWAY
@@ -74,6 +75,7 @@ class Demand:
     complete: bool = False
     gap: str = "no gateway reports"
     tally: Tally | None = None
+    waiting_prompt_tokens: Value = NO_GATEWAY
 
 
 @dataclass(frozen=True, slots=True)
