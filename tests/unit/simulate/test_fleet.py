@@ -196,23 +196,24 @@ def test_a_senseless_number_of_replicas_ends_the_run(wished) -> None:
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 6)), max_size=8),
     st.integers(1, 12),
+    st.integers(1, 7),
     st.integers(0, 20),
 )
 @settings(max_examples=100, deadline=None)
-def test_the_choice_is_the_gateways(loads, line, turn) -> None:
+def test_the_choice_is_the_gateways(loads, line, short, turn) -> None:
     pods, _ = rk.new_pods(8, setup().machine(), 4)
     for r, (ready, running, waiting) in enumerate(loads):
         pods[r]["state"] = rk.READY if ready else rk.STARTING
         pods[r]["running"], pods[r]["waiting"] = running, waiting
     seen = [
-        (r, dispatch.PodLoad(max_num_seqs=line, reported=running + waiting))
+        (r, dispatch.PodLoad(max_num_seqs=line - short, reported=running + waiting, waiting=waiting))
         for r, (ready, running, waiting) in enumerate(loads)
         if ready
     ]
-    allowed = [pod for _, pod in seen if pod.accepts(0)]
+    allowed = [pod for _, pod in seen if pod.accepts_shortly(short)]
     chosen = dispatch.least_loaded(allowed, turn)
     expected = next((r for r, pod in seen if pod is chosen), -1)
-    assert fk.least_loaded(pods, len(loads), line, turn) == expected
+    assert fk.least_loaded(pods, len(loads), line, short, turn) == expected
 
 
 def test_the_view_shows_what_an_operator_sees() -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from torpor.dispatch import LATE_PLACE, LATE_SHARE, URGENT_SHARE
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
 from torpor.simulate.view import View
@@ -57,6 +58,8 @@ class Setup:
     growing and busy; max_waiting: requests that wait there at once, over all gateway processes. reject:
     refuse while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs.
     look: seconds between two decisions. initial: replicas that are ready when the trace begins.
+    ttft_objective: seconds; orders the line at the gateway (`dispatch.WaitingLine`); None: first come, first
+    served. unary_hold_seconds: the shorter hold limit, half of which makes a request urgent; None: no other.
     """
 
     cost: StepCost
@@ -72,6 +75,8 @@ class Setup:
     look: float = 10.0
     seed: int = 0
     initial: int = 0
+    ttft_objective: float | None = None
+    unary_hold_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_num_seqs > self.max_num_batched_tokens:
@@ -83,6 +88,26 @@ class Setup:
             raise SimulationError(f"look={self.look}: must be a positive number of seconds")
         if not (math.isfinite(self.cold_start) and self.cold_start >= 0):
             raise SimulationError(f"cold start of {self.cold_start} seconds: must be a number from 0")
+
+    def rules(self) -> fk.Rules:
+        """What the gateway keeps to: limits, lines, and what `dispatch.WaitingLine` goes by."""
+        line = self.max_num_seqs + self.queue_target
+        short, patience = line, math.inf
+        if self.ttft_objective is not None:
+            short, patience = max(1, self.queue_target), LATE_SHARE * self.ttft_objective
+        shorter = self.hold_seconds if self.unary_hold_seconds is None else self.unary_hold_seconds
+        return fk.Rules(
+            line=line,
+            short=short,
+            hold=float(self.hold_seconds),
+            queue=float(self.queue_seconds),
+            most=self.max_waiting,
+            reject=int(self.reject),
+            patience=patience,
+            place=LATE_PLACE,
+            urgent_growing=URGENT_SHARE * min(self.hold_seconds, shorter),
+            urgent_busy=URGENT_SHARE * self.queue_seconds,
+        )
 
     def machine(self) -> rk.Machine:
         """The same in seconds and blocks."""
@@ -126,13 +151,7 @@ class Simulation:
         self.machine = setup.machine()
         self.requests = rk.new_requests(trace.arrival, trace.prompt, trace.output)
         self.gateway = fk.new_gateway(len(trace.arrival))
-        self.rules = fk.Rules(
-            setup.max_num_seqs + setup.queue_target,
-            float(setup.hold_seconds),
-            float(setup.queue_seconds),
-            setup.max_waiting,
-            int(setup.reject),
-        )
+        self.rules = setup.rules()
         self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine, setup.queue_target)
         self._survey = np.zeros((FIRST_SLOTS, len(fk.COLUMNS) + 1))
         self.asked = 0
@@ -173,7 +192,7 @@ class Simulation:
                 until, next_look = next_look, next_look + self.setup.look
 
     def _over(self, counts: list[int]) -> bool:
-        if counts[fk.NEXT] < len(self.requests) or counts[fk.HEAD] < counts[fk.TAIL]:
+        if counts[fk.NEXT] < len(self.requests) or counts[fk.WAITING]:
             return False
         return bool(np.all(self.pods["end"] == rk.NEVER))
 
