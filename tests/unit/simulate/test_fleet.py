@@ -201,7 +201,7 @@ def test_a_senseless_number_of_replicas_ends_the_run(wished) -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_the_choice_is_the_gateways(loads, line, short, turn) -> None:
-    pods, _ = rk.new_pods(8, setup().machine(), 4)
+    pods, _ = rk.new_pods(8, setup().machine())
     for r, (ready, running, waiting) in enumerate(loads):
         pods[r]["state"] = rk.READY if ready else rk.STARTING
         pods[r]["running"], pods[r]["waiting"] = running, waiting

@@ -72,13 +72,27 @@ def by_gateway(steps: list[tuple[str, int]], objective: float | None) -> list[tu
     return told
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["join", "join", "take"]), st.integers(0, 12)), max_size=120),
-    st.sampled_from([None, 1.0, 4.0, 100.0]),
-)
-@settings(max_examples=300, deadline=None)
+kinds = st.sampled_from(["join", "join", "take"])
+
+
+@given(st.lists(st.tuples(kinds, st.integers(0, 12)), max_size=120), st.sampled_from([None, 1.0, 4.0, 100.0]))
+@settings(max_examples=100, deadline=None)
 def test_the_kernel_and_the_gateway_keep_one_order(steps, objective) -> None:
     assert by_kernel(steps, objective) == by_gateway(steps, objective)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_and_they_do_so_in_long_lines_of_late_and_fresh(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    steps: list[tuple[str, int]] = []
+    for _ in range(40):  # a burst comes, time passes, a trickle comes while places are given
+        steps += [("join", 0)] * int(draws.integers(1, 12)) + [("take", int(draws.choice([2, 8, 70])))]
+        steps += [("join", 0), ("join", 0), ("take", int(draws.integers(0, 2)))] * int(draws.integers(1, 8))
+        steps += [("take", 0)] * int(draws.integers(0, 12))
+    told = by_kernel(steps, 2.0)
+    assert told == by_gateway(steps, 2.0)
+    sent = [i for what, i in told if what == "sent"]
+    assert sorted(sent) != sent, "nobody yielded"
 
 
 def burst(objective: float | None) -> Run:

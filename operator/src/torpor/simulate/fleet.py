@@ -7,7 +7,9 @@ luck. Fewer means that the youngest of those that are still starting go, then th
 work, which finish what they have. Every replica is billed from the moment it is asked for to the moment it is
 gone.
 
-Not simulated: prefix caching across requests, time on the network, old or missing metrics, replicas that
+Where the trace tells the prompts' blocks, each replica remembers those it has computed (`prefix_kernel`).
+
+Not simulated: time on the network, old or missing metrics, replicas that
 never start, the bytes of held requests, `drainSeconds`.
 """
 
@@ -109,9 +111,13 @@ class Setup:
             urgent_busy=URGENT_SHARE * self.queue_seconds,
         )
 
-    def machine(self) -> rk.Machine:
-        """The same in seconds and blocks."""
+    def machine(self, hashed: int = 0, table: NDArray[np.int64] | None = None) -> rk.Machine:
+        """The same in seconds and blocks. `table`: the blocks of the trace's prompts (`Prefixes.table`), of
+        `hashed` tokens each; it must live as long as the machine is used.
+        """
         k = self.cost
+        if self.kv_tokens < hashed:
+            hashed = 0
         return rk.Machine(
             k.a / 1000.0,
             k.b / 1000.0,
@@ -121,6 +127,10 @@ class Setup:
             self.max_num_seqs,
             BLOCK_TOKENS,
             self.kv_tokens // BLOCK_TOKENS,
+            ring=self.max_num_seqs + self.queue_target + 1,
+            hashed=hashed,
+            slots=self.kv_tokens // hashed if hashed else 1,
+            prefixes=0 if table is None else int(table.ctypes.data),
         )
 
 
@@ -139,7 +149,8 @@ class Run:
     end: float = 0.0
     preemptions: int = 0
     generated_tokens: int = 0
-    prompt_tokens: int = 0
+    prompt_tokens: int = 0  # computed
+    cached_tokens: int = 0  # of prompts, known to the replica from earlier ones
 
 
 class Simulation:
@@ -148,11 +159,12 @@ class Simulation:
     def __init__(self, trace: Trace, setup: Setup, policy: FleetPolicy) -> None:
         self.setup = setup
         self.policy = policy
-        self.machine = setup.machine()
+        self._table = None if trace.prefixes is None else trace.prefixes.table()
+        self.machine = setup.machine(trace.prefixes.tokens if trace.prefixes else 0, self._table)
         self.requests = rk.new_requests(trace.arrival, trace.prompt, trace.output)
         self.gateway = fk.new_gateway(len(trace.arrival))
         self.rules = setup.rules()
-        self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine, setup.queue_target)
+        self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine)
         self._survey = np.zeros((FIRST_SLOTS, len(fk.COLUMNS) + 1))
         self.asked = 0
         self.cold_starts: list[float] = []
@@ -287,9 +299,10 @@ class Simulation:
         self.result.preemptions += int(self.pods["preemptions"][r])
         self.result.generated_tokens += int(self.pods["tokens"][r])
         self.result.prompt_tokens += int(self.pods["prompts"][r])
+        self.result.cached_tokens += int(self.pods["cached"][r])
 
     def _grow(self) -> None:
-        pods, places = rk.new_pods(len(self.pods), self.machine, self.setup.queue_target)
+        pods, places = rk.new_pods(len(self.pods), self.machine)
         self.pods = np.concatenate([self.pods, pods])
         self._places = np.concatenate([self._places, places])
         self._survey = np.zeros((len(self.pods), self._survey.shape[1]))
