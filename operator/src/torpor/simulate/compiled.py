@@ -51,6 +51,10 @@ def _pointer(typing: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
+_carray: Any = getattr(numba, "carray")  # noqa: B009 - not among the names that numba's types export
+_as_pointer: Any = _pointer
+
+
 @numba.njit(cache=True)
 def memory_at(address: int) -> Any:
     """Whole numbers (64 bits) in memory from `address` on, as an array that owns nothing and has no end.
@@ -58,7 +62,7 @@ def memory_at(address: int) -> Any:
     For what every kernel carries along and few look at: an array in a tuple costs at each call, a number does
     not. Whoever gives the address keeps the array alive.
     """
-    return numba.carray(_pointer(address), (1 << 40,), np.int64)
+    return _carray(_as_pointer(address), (1 << 40,), np.int64)
 
 
 def compiled(function: F) -> F:

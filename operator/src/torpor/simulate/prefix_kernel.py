@@ -33,7 +33,8 @@ def width(slots: int) -> int:
 @compiled
 def table_at(address: int) -> Ints:
     """The `Prefixes.table` at that address. Nothing checks its ends: what it says of itself is kept to."""
-    return memory_at(address)
+    table: Ints = memory_at(address)
+    return table
 
 
 @compiled

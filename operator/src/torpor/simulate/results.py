@@ -106,7 +106,7 @@ def score(
 
 
 def _prefixes(run: Run) -> dict[str, Any]:
-    """How much of the prompts was found in the prefix cache, over the whole run; nothing where nothing was."""
+    """How much of the prompts was known already, over the whole run; nothing where nothing was."""
     if not run.cached_tokens:
         return {}
     share = run.cached_tokens / (run.cached_tokens + run.prompt_tokens)
