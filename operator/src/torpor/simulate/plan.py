@@ -42,6 +42,15 @@ def objectives(service: InferenceService) -> tuple[float, float]:
     return float(ttft or TTFT_MS), float(itl or ITL_MS)
 
 
+def given_ttft(service: InferenceService) -> float | None:
+    """The TTFT objective in seconds where the fleet gives one: as in the gateway, only then it orders the
+    line.
+    """
+    given = getattr(service.spec.scaling, "objectives", None)
+    ttft = getattr(given, "time_to_first_token_milliseconds", None)
+    return ttft / 1000.0 if ttft else None
+
+
 def engine(
     service: InferenceService, hardware: Hardware, trace: Trace, *, engine_defaults: bool = False
 ) -> Hardware:
@@ -81,6 +90,8 @@ def setup(
         max_waiting=traffic.cold_start.max_held_requests * gateways,
         reject=traffic.cold_start.response == constants.RESPONSE_REJECT,
         queue_target=service.spec.scaling.signals.queue_depth.target,
+        ttft_objective=given_ttft(service),
+        unary_hold_seconds=float(traffic.cold_start.unary_hold_seconds),
         look=look,
         seed=seed,
         conditions=conditions or Conditions(),

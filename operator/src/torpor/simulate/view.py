@@ -98,7 +98,7 @@ class View:
     @property
     def waiting(self) -> int:
         """Requests that wait at the gateway."""
-        return self._counts[2] - self._counts[1]
+        return self._counts[14]
 
     @property
     def ready(self) -> int:
