@@ -48,6 +48,7 @@ LEDGER: dict[tuple[str, str, str], Rights] = {
     | rights((FLEETS,), "patch", "/status"),
     ("control/executor.py", "merge", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "patch", "/scale"),
     ("control/executor.py", "merge", "PODS"): rights((PODS,), "patch"),
+    ("control/executor.py", "merge", "CONFIG_MAPS"): rights((CONFIG_MAPS,), "patch"),
     ("control/executor.py", "get", "resource"): rights(CHILDREN, "get"),
     ("control/executor.py", "get", "CONFIG_MAPS"): rights((CONFIG_MAPS,), "get"),
     ("control/controller.py", "get", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "get"),

@@ -43,8 +43,8 @@ class Plan:
     source: Source
     argv: list[str]
     max_num_seqs: int
-    tuning: Tuning
     accelerators: Accelerators
+    tuning: Tuning
 
 
 def check_writable(folder: str, field: str) -> None:
@@ -120,4 +120,4 @@ async def preflight(
         if not engine.has_shutdown_timeout:
             say("this version cannot drain by itself: its requests are waited for before it gets SIGTERM")
     say(f"prefill budget: {describe_tuning(tuning)}")
-    return Plan(engine, source, argv, seqs, tuning, accelerators(argv, gpus))
+    return Plan(engine, source, argv, seqs, accelerators(argv, gpus), tuning)

@@ -30,9 +30,9 @@ def engine(cluster):
     return ((cluster.fleet() or {}).get("status") or {}).get("engine") or {}
 
 
-def kept(cluster, **scaling):
+def kept(cluster):
     """A fleet that has a ConfigMap."""
-    cluster.create(objectives=OBJECTIVES, **scaling)
+    cluster.create(objectives=OBJECTIVES)
     fleet = cluster.settled()
     until(lambda: tuning(cluster), "the fleet has a prefill budget")
     return fleet
@@ -46,9 +46,14 @@ def lived(cluster, fleet):
         cluster.gateway.say(
             fleet,
             arrivals=20 * number,
-            promptTokens=20_000 * number,
+            arrivedPromptTokens=20_000 * number,
             completed=20 * number,
+            promptTokens=20_000 * number,
             outputTokens=4_000 * number,
+            promptSquares=20e6 * number,
+            outputSquares=0.8e6 * number,
+            products=4e6 * number,
+            waitingPromptTokens=0,
         )
         until(lambda before=before: cluster.operator.metric(looks) > before, "the news was looked at")
 
@@ -111,7 +116,8 @@ def test_a_successor_of_a_leader_that_was_killed_goes_on_with_what_was_written(c
 
 
 def test_what_engines_said_survives_a_leader(cluster):
-    kept(cluster, minReplicas=1)
+    fleet = kept(cluster)
+    cluster.gateway.hold(fleet, 1)
     cluster.wait_replicas(1)
     deployment = cluster.get(cluster.deployment_path())
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -124,10 +130,11 @@ def test_what_engines_said_survives_a_leader(cluster):
         "waiting": 0,
     }
     pods = {"llm-0": {"address": "10.0.0.1", "ageSeconds": 0.1, "matched": True, "stats": stats}}
-    cluster.gateway.say(cluster.fleet(), pods=pods)
+    cluster.pod("llm-0", {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+    cluster.gateway.say(fleet, pods=pods, held={"count": 0})
     until(lambda: c.KEY_ENGINES in data(cluster), "the engines' word is kept")
     cluster.operator.kill()
-    cluster.gateway.say(cluster.fleet(), pods={})
+    cluster.gateway.say(fleet, pods={})
     successor(cluster)
     assert json.loads(data(cluster)[c.KEY_ENGINES])["kv_tokens"] == 12_345
 
@@ -145,6 +152,8 @@ def test_a_damaged_config_map_is_ignored_and_mended(cluster):
     assert "is ignored" in second.log.read_text()
     assert c.KEY_MEMORY not in data(cluster)
     # Whatever somebody does to it while a leader looks is undone, too.
+    cluster.patch(path(cluster), {"data": {"mine": "1", c.KEY_TUNING: "{}"}})
+    until(lambda: set(data(cluster)) == {c.KEY_TUNING} and tuning(cluster) == budget, "it is as it was")
     cluster.kube.http.delete(path(cluster))
     until(lambda: tuning(cluster) == budget, "it is made again")
 
@@ -162,7 +171,9 @@ def test_the_texts_of_another_life_are_not_believed(cluster):
 def test_a_quota_that_refuses_it_stops_nothing(cluster):
     quotas = f"/api/v1/namespaces/{cluster.namespace}/resourcequotas"
     hard = {"count/configmaps": "0"}
-    assert cluster.kube.http.post(quotas, json={"metadata": {"name": "none"}, "spec": {"hard": hard}}).is_success
+    assert cluster.kube.http.post(
+        quotas, json={"metadata": {"name": "none"}, "spec": {"hard": hard}}
+    ).is_success
     cluster.patch(f"{quotas}/none/status", {"status": {"hard": hard, "used": hard}})
     cluster.create(objectives=OBJECTIVES)
     fleet = cluster.settled()

@@ -88,6 +88,10 @@ class Executor:
                 if live is not None and owner_uid(live) != uid:
                     return f"{name} exists and is not this fleet's; rename or delete it"
                 answer = await self._kube.apply(manifest)
+                # Server-side apply leaves the keys that others wrote, and a launcher would believe them.
+                if strange := dict.fromkeys((answer.get("data") or {}).keys() - manifest["data"].keys()):
+                    patch = {"data": strange}
+                    answer = await self._kube.merge(CONFIG_MAPS, key.namespace, place[1], patch)
         except TimeoutError:
             return f"{name}: no answer within {KEEP_SECONDS:g} s"
         except (ApiError, NotLeadingError) as error:

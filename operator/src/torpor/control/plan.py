@@ -71,6 +71,10 @@ def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, 
             applies.append(wanted)
         elif drifted(wanted, live, left_behind.get(place)):
             applies.append(_conditional(wanted, live) if place[0] == DEPLOYMENTS else wanted)
+        elif place[0] == CONFIG_MAPS and wanted["data"] != live.get("data"):
+            applies.append(
+                wanted
+            )  # a key that somebody added is neither in the hash nor a value that changed
         elif place[0] == DEPLOYMENTS and replicas_of(wanted) != replicas_of(live):
             scale = Scale(live, replicas_of(wanted))
         if place[0] == DEPLOYMENTS:

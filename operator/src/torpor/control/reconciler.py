@@ -318,13 +318,10 @@ def _hardware(world: World, memo: Memo, service: InferenceService, revision: str
 
 
 def _data(world: World, keeping: Keeping) -> Mapping[str, str] | None:
-    """The texts of the fleet's ConfigMap; None where there is nothing to write, or not yet again.
+    """The texts of the fleet's ConfigMap; None where it is as it should be, or may not be written yet again.
 
-    As it should be means nothing to write: to hash the memory's text at every look would cost half a decision.
+    What is as it should be is left out here, because hashing the memory's text costs half a decision.
     """
-    data, live = keeping.data(), world.config
-    if live is None:
-        wanted = bool(data)
-    else:  # what is no longer asked for must go from there
-        wanted = (live.get("data") or {}) != data
+    data = keeping.data()
+    wanted = data != ((world.config or {}).get("data") or {})
     return data if wanted and world.clock >= keeping.again_at else None
