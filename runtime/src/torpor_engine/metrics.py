@@ -46,10 +46,11 @@ CACHED_PROMPT_TOKENS = ("vllm:prompt_tokens_cached_total", "vllm:prompt_tokens_c
 # Sum and number of one histogram: the generation of the one has to be that of the other.
 GAP_SECONDS = ("vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum")
 GAPS = ("vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count")
+FIRST_TOKENS = ("vllm:time_to_first_token_seconds_count",)
 FAMILIES = (
     RUNNING, WAITING, WAITING_BY_REASON, KV_UTILIZATION, CACHE_CONFIG,
     PROMPT_TOKENS, GENERATION_TOKENS, PREEMPTIONS, PREFIX_QUERIES, PREFIX_HITS, CACHED_PROMPT_TOKENS,
-    GAP_SECONDS, GAPS,
+    GAP_SECONDS, GAPS, FIRST_TOKENS,
 )  # fmt: skip
 WANTED = {name.encode(): name for names in FAMILIES for name in names}
 
@@ -69,8 +70,9 @@ class Sample:
     prefix_queries_total: int | None = None
     prefix_hits_total: int | None = None
     cached_prompt_tokens_total: int | None = None
-    gaps: int | None = None  # between two tokens of a sequence, and their sum
+    gaps: int | None = None  # between two outputs of a sequence, and their sum
     gap_seconds: float | None = None
+    first_tokens_total: int | None = None
     missing: tuple[str, ...] = field(default=())
 
 
@@ -120,7 +122,7 @@ def _whole(series: Series | None) -> int | None:
 
 
 def _gaps(found: dict[str, Series]) -> tuple[int | None, float | None]:
-    """Number and sum of the gaps between tokens, both or none: a mean of two things is the mean of none."""
+    """Number and sum of the gaps between outputs, both or none: a mean of two things is the mean of none."""
     for count, total in zip(GAPS, GAP_SECONDS):
         if count in found or total in found:
             number, seconds = _whole(found.get(count)), _sum(found.get(total))
@@ -168,5 +170,6 @@ def read_metrics(body: bytes) -> Sample:
         cached_prompt_tokens_total=_whole(_pick(found, CACHED_PROMPT_TOKENS)),
         gaps=gaps,
         gap_seconds=gap_seconds,
+        first_tokens_total=_whole(_pick(found, FIRST_TOKENS)),
         missing=tuple(names[0] for names in FAMILIES if _pick(found, names) is None),
     )

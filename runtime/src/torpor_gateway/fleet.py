@@ -5,6 +5,10 @@ Whatever may make room pumps the line: an answer that ends, a report, an endpoin
 the fleet passes from cold to busy or back, everyone who waits gets a fresh limit, because waiting for a wake
 and waiting for a slot are different things.
 
+With an objective for the first token, who is late yields to who is not, as `WaitingLine` says, and what waits
+stays here rather than inside a pod. Whoever has waited half of its limit here is first again, and goes to any
+pod below its long line: better the queue of an engine than a refusal.
+
 Counters only grow and gauges are absolute; the demand stream and the metrics read them as they are.
 """
 
@@ -13,9 +17,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from torpor.dispatch import WaitingLine, least_loaded
+from torpor.dispatch import URGENT_SHARE, WaitingLine, least_loaded
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
@@ -63,6 +68,7 @@ class Fleet:
         self._fresh_seconds = fresh_seconds
         self._changed = changed
         self._regime = Regime.COLD
+        self._regime_since = float("-inf")
         self._turn = 0
         self._answering = 0  # pods that answer, suspects included
         self._told_at = float("-inf")
@@ -135,10 +141,10 @@ class Fleet:
             return
         first = not len(self.line)
         if first:
-            self._regime = situation.regime
+            self._regime, self._regime_since = situation.regime, self.loop.time()
         else:
             self._new_regime()  # before it joins: it has been told the new limits already
-        self.line.join(exchange.ticket, exchange, size)
+        self.line.join(exchange.ticket, exchange, size, exchange.arrived)
         self.touch(urgent=first)
         self._start_tick()
         self._wait(exchange, verdict)
@@ -156,17 +162,33 @@ class Fleet:
     def _wait(self, exchange: "Exchange", wait: Wait) -> None:
         exchange.wait(self.loop.time() + wait.seconds, comments=wait.comments, at_once=wait.at_once)
 
-    def pick(self, exchange: "Exchange") -> Endpoint | None:
-        """Return the pod for a request: below its line, not tried before, the least loaded."""
-        open_pods = self._below_line()
+    def pick(self, exchange: "Exchange", urgent: float = float("-inf")) -> Endpoint | None:
+        """Return the pod for a request: below its line, not tried before, the least loaded.
+
+        Who arrived at the time `urgent` or before goes by the long line.
+        """
+        open_pods = self._below_line(long=exchange.arrived <= urgent)
         if exchange.tried:
             open_pods = [pod for pod in open_pods if pod.identity not in exchange.tried]
         self._turn += 1
         return least_loaded(open_pods, self._turn)
 
-    def _below_line(self) -> list[Endpoint]:
+    def _may_go(self, urgent: float, exchange: "Exchange") -> bool:
+        return self.pick(exchange, urgent) is not None
+
+    def _below_line(self, *, long: bool) -> list[Endpoint]:
         target = self.spec.policy.queue_depth_target if self.managed else 0
-        return [pod for pod in self.ready if pod.load_state.accepts(target)]
+        if long or self.spec.policy.ttft_objective is None:
+            return [pod for pod in self.ready if pod.load_state.accepts(target)]
+        return [pod for pod in self.ready if pod.load_state.accepts_shortly(target)]
+
+    def _urgent(self) -> float:
+        """Return the latest arrival that has waited here for half of its limit (the shorter one, if two)."""
+        if not len(self.line) or self._regime is Regime.COLD:
+            return float("-inf")
+        half = URGENT_SHARE * limits(self.spec.policy, self._regime, stream=False).seconds
+        now = self.loop.time()
+        return now - half if now - self._regime_since >= half else float("-inf")
 
     def untried(self, exchange: "Exchange") -> bool:
         """Say whether a pod is ready that the request has not been to, however loaded."""
@@ -174,11 +196,21 @@ class Fleet:
 
     def pump(self) -> None:
         """Send what waits to pods that have room, in order."""
-        while len(self.line) and self._below_line():  # else all of a long line would be looked at for nothing
-            exchange = self.line.take(lambda waiting: self.pick(waiting) is not None)
+        while len(self.line):
+            urgent = self._urgent()
+            room = bool(self._below_line(long=False))
+            if not room and (self.line.oldest() > urgent or not self._below_line(long=True)):
+                return  # else all of a long line would be looked at for nothing
+            exchange = self.line.take(
+                partial(self._may_go, urgent),
+                self.loop.time(),
+                self.spec.policy.ttft_objective,
+                urgent,
+                only_urgent=not room,
+            )
             if exchange is None:
                 return
-            endpoint = self.pick(exchange)
+            endpoint = self.pick(exchange, urgent)
             assert endpoint is not None
             self.hold.observe(self.loop.time() - exchange.waiting_since)
             exchange.dispatch(endpoint)
@@ -270,6 +302,8 @@ class Fleet:
             return
         self._note_cold()
         fresh = (regime is Regime.BUSY) is not (before is Regime.BUSY)
+        if fresh:
+            self._regime_since = self.loop.time()
         for exchange in self.line:
             wait = limits(self.spec.policy, regime, stream=exchange.stream)
             deadline = self.loop.time() + wait.seconds if fresh else exchange.deadline
@@ -285,6 +319,7 @@ class Fleet:
             return
         self._start_tick()
         self._new_regime()
+        self.pump()  # time alone makes a request urgent
         now = self.loop.time()
         hopeless = self.asleep and self.spec.stays_asleep(time.time())
         for exchange in self.line:

@@ -26,6 +26,7 @@ class Policy:
     max_queue_seconds: float = 60
     queue_depth_target: int = 4
     startup_seconds: float = 1800
+    ttft_objective: float | None = None  # seconds to the first token; None: none was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,10 @@ def _unix(value: Any) -> float | None:
 
 
 def read_policy(
-    traffic: Mapping[str, Any], queue_depth_target: Any = None, startup_seconds: Any = None
+    traffic: Mapping[str, Any],
+    queue_depth_target: Any = None,
+    startup_seconds: Any = None,
+    ttft_milliseconds: Any = None,
 ) -> Policy:
     """Read `spec.traffic`; what is absent or unusable is the default."""
     base = Policy()
@@ -147,6 +151,7 @@ def read_policy(
         max_queue_seconds=_number(traffic.get("maxQueueSeconds"), base.max_queue_seconds),
         queue_depth_target=int(_number(queue_depth_target, base.queue_depth_target)),
         startup_seconds=_number(startup_seconds, base.startup_seconds, 1),
+        ttft_objective=_number(ttft_milliseconds, 0) / 1000 or None,
     )
 
 
@@ -176,6 +181,7 @@ def from_object(item: Mapping[str, Any]) -> FleetSpec:
             _mapping(spec.get("traffic")),
             queue_depth.get("target"),
             _mapping(spec.get("engine")).get("startupSeconds"),
+            _mapping(scaling.get("objectives")).get("timeToFirstTokenMilliseconds"),
         ),
         status=FleetStatus(
             conditions=conditions,

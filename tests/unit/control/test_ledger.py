@@ -134,6 +134,17 @@ def test_where_a_gateway_does_not_count_lengths_they_are_unknown_and_not_zero():
     assert world.merged(2.0).arrivals == 4
 
 
+def test_lengths_that_are_told_late_begin_there():
+    world, old = World(since=100.0), Process("b1", began=50.0)
+    old.served = 1000
+    world.take(101.0, old.hello(101.0), old.line(products=None))
+    world.take(102.0, old.line())
+    assert world.merged(102.0).tally == Tally()
+    old.served = 1003
+    world.take(103.0, old.line())
+    assert world.merged(103.0).tally == tally(3)
+
+
 def test_prompts_that_wait_are_added_up_where_all_tell_them():
     world, process = World(), Process("b1")
     world.connect(process, 1.0)

@@ -25,6 +25,7 @@ COUNTED = {
     "prefixHitsTotal": 900,
     "interTokenCount": 1900,
     "interTokenSeconds": 38.0,
+    "firstTokensTotal": 100,
 }
 
 
@@ -50,6 +51,14 @@ def test_hits_of_the_prefix_cache_stand_in_where_cached_tokens_are_not_counted()
     assert counters(report(**COUNTED | {"cachedPromptTokensTotal": None})).cached == 900
     neither = COUNTED | {"cachedPromptTokensTotal": None, "prefixHitsTotal": None}
     assert isinstance(counters(report(**neither)).cached, Unknown)
+
+
+def test_outputs_of_several_tokens_are_as_many_gaps():
+    """Speculative decoding: 1900 tokens after the first ones came in 760 outputs, 50 ms apart."""
+    found = counters(report(**COUNTED | {"interTokenCount": 760}))
+    assert found.gaps == 1900
+    assert counters(report(**COUNTED | {"interTokenCount": 760, "firstTokensTotal": None})).gaps == 760
+    assert isinstance(counters(report(**COUNTED | {"interTokenCount": None})).gaps, Unknown)
 
 
 @pytest.mark.parametrize("missing", ["kvUtilization", "kvCapacityTokens"])

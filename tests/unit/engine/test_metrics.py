@@ -25,6 +25,7 @@ vllm:inter_token_latency_seconds_bucket{engine="0",le="0.01",model_name="smollm2
 vllm:inter_token_latency_seconds_count{engine="0",model_name="smollm2"} 340.0
 vllm:inter_token_latency_seconds_sum{engine="0",model_name="smollm2"} 4.0800000000000125
 vllm:time_to_first_token_seconds_bucket{engine="0",le="0.001",model_name="smollm2"} 0.0
+vllm:time_to_first_token_seconds_count{engine="0",model_name="smollm2"} 5.0
 http_requests_total{handler="/v1/completions",method="POST",status="2xx"} 5.0
 """
 OLD = b"""vllm:num_requests_running{model_name="m"} 1.0
@@ -38,6 +39,7 @@ vllm:gpu_prefix_cache_queries_total{model_name="m"} 90.0
 vllm:gpu_prefix_cache_hits_total{model_name="m"} 32.0
 vllm:time_per_output_token_seconds_count{model_name="m"} 19.0
 vllm:time_per_output_token_seconds_sum{model_name="m"} 0.57
+vllm:time_to_first_token_seconds_count{model_name="m"} 1.0
 """
 
 
@@ -49,7 +51,7 @@ def test_new_names() -> None:
     assert sample.preemptions_total == 2
     assert (sample.prefix_queries_total, sample.prefix_hits_total) == (400, 160)
     assert sample.cached_prompt_tokens_total == 144
-    assert (sample.gaps, sample.gap_seconds) == (340, 4.08)
+    assert (sample.gaps, sample.gap_seconds, sample.first_tokens_total) == (340, 4.08, 5)
     assert sample.missing == ()
 
 
@@ -147,6 +149,7 @@ def test_what_vllm_0_32_really_says() -> None:
     assert sample.missing == (
         "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total", "vllm:prompt_tokens_cached_total",
         "vllm:inter_token_latency_seconds_sum", "vllm:inter_token_latency_seconds_count",
+        "vllm:time_to_first_token_seconds_count",
     )  # fmt: skip
     assert (sample.running, sample.waiting, sample.waiting_capacity) == (3, 0, 0)
     assert sample.kv_utilization == 0.008264

@@ -77,8 +77,8 @@ def test_a_line_has_every_member_of_the_contract() -> None:
         "message", "phases", "startedAt", "readyAt", "maxNumSeqs", "running", "waiting", "waitingCapacity",
         "kvUtilization", "kvCapacityTokens", "promptTokensTotal", "generationTokensTotal", "preemptionsTotal",
         "prefixQueriesTotal", "prefixHitsTotal", "cachedPromptTokensTotal", "interTokenCount",
-        "interTokenSeconds", "maxNumBatchedTokens", "gpu", "gpuCount", "metricsAgeSeconds", "missing",
-        "engineVersion", "tuning",
+        "interTokenSeconds", "firstTokensTotal", "maxNumBatchedTokens", "gpu", "gpuCount",
+        "metricsAgeSeconds", "missing", "engineVersion", "tuning",
     }  # fmt: skip
     assert line["phases"] == [{"name": "preflight", "seconds": 0.123}]
     assert line["tuning"] == {"used": False, "refused": False, "message": "the fleet's ConfigMap has none"}
@@ -92,7 +92,7 @@ def test_what_is_measured_and_what_it_runs_on_are_told() -> None:
     subject.measured(
         Sample(
             prefix_queries_total=300, prefix_hits_total=128, cached_prompt_tokens_total=112,
-            gaps=40, gap_seconds=0.52,
+            gaps=40, gap_seconds=0.52, first_tokens_total=6,
         ),
         b"", 1.0,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_what_is_measured_and_what_it_runs_on_are_told() -> None:
     assert (line["gpu"], line["gpuCount"], line["maxNumBatchedTokens"]) == ("NVIDIA H100 80GB HBM3", 4, 2048)
     assert (line["prefixQueriesTotal"], line["prefixHitsTotal"]) == (300, 128)
     assert (line["cachedPromptTokensTotal"], line["interTokenCount"]) == (112, 40)
-    assert line["interTokenSeconds"] == 0.52
+    assert (line["interTokenSeconds"], line["firstTokensTotal"]) == (0.52, 6)
     assert line["generationTokensTotal"] is None
 
 

@@ -37,6 +37,7 @@ def test_gaps_and_prefix_hits_are_those_of_the_requests(generation: str) -> None
     assert sample.missing == ()
     assert sample.generation_tokens_total == 28
     assert sample.gaps == 19 + 6 + 0
+    assert sample.first_tokens_total == 3
     between = sum(s.last_token - s.first_token for s in served if s.last_token and s.first_token)
     assert sample.gap_seconds == pytest.approx(between, abs=1e-6)
     assert sample.prompt_tokens_total == sample.prefix_queries_total == 240

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torpor.api.names import FleetKey
-from torpor.cluster.ledger import Counted, Ledger
+from torpor.cluster.ledger import Ledger
 from torpor.decide.observation import Tally
 
 Line: TypeAlias = Mapping[str, Any]
@@ -26,11 +26,14 @@ GONE_SECONDS = 10.0  # a process that is not listed any more leaves the view aft
 
 @dataclass(slots=True)
 class FleetReport:
-    """The latest line of one gateway about one fleet. `at`: when it came, monotonic seconds."""
+    """The latest line of one gateway about one fleet. `at`: when it came, monotonic seconds. `lengths`: it
+    tells those of requests.
+    """
 
     line: Line
     at: float
     connection: int
+    lengths: bool = False
 
 
 @dataclass(slots=True)
@@ -97,8 +100,8 @@ class GatewayView:
         if not (isinstance(namespace, str) and isinstance(name, str)):
             return None
         key = FleetKey(namespace, name)
-        ledger.count(self.boot, key, line, now)
-        self.fleets[key] = FleetReport(line, now, self.connection)
+        lengths = ledger.count(self.boot, key, line, now) and "waitingPromptTokens" in line
+        self.fleets[key] = FleetReport(line, now, self.connection, lengths)
         return key
 
 
@@ -162,9 +165,7 @@ def merge(
         queued += count(report.line.get("queued"))
         in_flight += count(report.line.get("inFlight"))
         prompt_tokens += count(report.line.get("waitingPromptTokens"))
-        counted = Counted.read(report.line)
-        lengths = lengths and counted is not None and counted.tally is not None
-        lengths = lengths and "waitingPromptTokens" in report.line
+        lengths = lengths and report.lengths
         for pod, fresh in _pods(report, gateway, now):
             if pod not in pods or fresh.age < pods[pod].age:
                 pods[pod] = fresh

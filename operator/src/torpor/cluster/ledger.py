@@ -19,7 +19,8 @@ heard of for the longest are forgotten, and from then on only those that began l
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import add, lt, sub
 from typing import Any, Final
 
 from torpor.api.names import FleetKey
@@ -38,14 +39,19 @@ _TALLIED: Final = (
     "outputSquares",
     "products",
 )
+_NO_LENGTHS: Final = (0.0,) * len(_TALLIED)
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The counters in one line. requests: arrivals, repeats included. tally: None where they are not told."""
+    """The counters in one line, or sums of them: requests with repeats, then those of a Tally.
 
-    requests: float = 0.0
-    tally: Tally | None = None
+    Plain tuples, because every line of every gateway is read into one. lengths: the Tally's are told; where
+    they are not they stand at 0.
+    """
+
+    sums: tuple[float, ...] = (0.0,) * (1 + len(_TALLIED))
+    lengths: bool = False
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> "Counted | None":
@@ -53,32 +59,46 @@ class Counted:
         arrivals, retries = _number(line.get("arrivals")), _number(line.get("retries", 0))
         if arrivals is None or retries is None:
             return None
-        numbers = [_number(line.get(name)) for name in _TALLIED]
-        known = [number for number in numbers if number is not None]
-        return cls(arrivals + retries, Tally(*known) if len(known) == len(_TALLIED) else None)
+        sums = [arrivals + retries]
+        for name in _TALLIED:
+            number = _number(line.get(name))
+            if number is None:
+                return cls((sums[0], *_NO_LENGTHS))
+            sums.append(number)
+        return cls(tuple(sums), lengths=True)
+
+    @property
+    def requests(self) -> float:
+        """Requests, repeats included."""
+        return self.sums[0]
+
+    @property
+    def tally(self) -> Tally | None:
+        """What is counted besides, None where that is not told."""
+        return Tally(*self.sums[1:]) if self.lengths else None
 
     def since(self, base: "Counted") -> "Counted":
         """Return the growth from `base`, all of it where a counter went back."""
-        ends, begins = _numbers(self), _numbers(base)
-        if any(end < begin for end, begin in zip(ends, begins, strict=True)):
+        if any(map(lt, self.sums, base.sums)):
             return self
-        grown = [end - begin for end, begin in zip(ends, begins, strict=True)]
-        return Counted(grown[0], Tally(*grown[1:]) if self.tally else None)
+        return Counted(tuple(map(sub, self.sums, base.sums)), self.lengths)
 
     def plus(self, other: "Counted") -> "Counted":
-        """Return the sum; a tally that one of the two lacks is the other's."""
-        sums = [a + b for a, b in zip(_numbers(self), _numbers(other), strict=True)]
-        return Counted(sums[0], Tally(*sums[1:]) if self.tally or other.tally else None)
+        """Return the sum; lengths that one of the two lacks are the other's."""
+        return Counted(tuple(map(add, self.sums, other.sums)), self.lengths or other.lengths)
 
-
-def _numbers(counted: Counted) -> tuple[float, ...]:
-    return (counted.requests, *astuple(counted.tally or Tally()))
+    def with_lengths_of(self, other: "Counted") -> "Counted":
+        """Return the same number of requests with the other's lengths."""
+        return Counted((self.sums[0], *other.sums[1:]), other.lengths)
 
 
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
         return None
     return float(value)
+
+
+_NOTHING: Final = Counted()
 
 
 @dataclass(slots=True)
@@ -113,30 +133,29 @@ class Ledger:
         process.whole = True
         process.counted = {life: told for life, told in process.counted.items() if life[0] in keys}
 
-    def count(self, boot: str, key: FleetKey, line: Mapping[str, Any], now: float) -> None:
-        """Add what a fleet's line counts more than the one before."""
+    def count(self, boot: str, key: FleetKey, line: Mapping[str, Any], now: float) -> bool:
+        """Add what a fleet's line counts more than the one before. True: it tells lengths too."""
         counted = Counted.read(line)
         if counted is None:
-            return
-        process = self._boot(boot, now)
-        life = _life(line)
+            return False
+        told, process, life = counted.lengths, self._boot(boot, now), _life(line)
         base = process.counted.get((key, life))
         if base is None:
-            base = Counted(0.0, counted.tally and Tally()) if process.whole else counted
-        elif base.tally is None or counted.tally is None:  # lengths that are not told again did not grow
-            base = replace(base, tally=base.tally or counted.tally)
-            counted = replace(counted, tally=base.tally)
+            base = Counted(lengths=told) if process.whole else counted
+        elif not told:  # what is not told again did not grow
+            counted = counted.with_lengths_of(base)
+        elif not base.lengths:
+            base = base.with_lengths_of(counted)
         process.counted[key, life] = counted
         lives = self._totals.setdefault(key, {})
-        lives[life] = lives.get(life, Counted()).plus(counted.since(base))
+        lives[life] = lives.get(life, _NOTHING).plus(counted.since(base))
+        return told
 
     def total(self, key: FleetKey, uid: str) -> Counted:
         """Return the sums of the fleet `key` with this `uid`, with what was told of it without one."""
         lives = self._totals.get(key, {})
-        found = Counted()
-        for life in {uid, ""} & lives.keys():
-            found = found.plus(lives[life])
-        return found
+        found = lives.get(uid, _NOTHING)
+        return found.plus(lives[""]) if uid and "" in lives else found
 
     def forget(self, key: FleetKey) -> None:
         """Drop the sums of a fleet that was deleted; what its processes counted remains their base."""

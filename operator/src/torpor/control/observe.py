@@ -148,7 +148,9 @@ def _counters(replica: str, report: PodReport) -> Counters | None:
     launcher does not say who it is.
 
     Cached are the prompt tokens that were not computed; an engine that does not count them has the hits of
-    its prefix cache instead, which is more while requests wait for room.
+    its prefix cache instead, which is more while requests wait for room. vLLM counts one gap per output, and
+    with speculative decoding an output has several tokens: every token but the first of its request is the
+    end of a gap, so that sum and number give the time per token.
     """
     stats = report.stats
     boot = stats.get("bootId")
@@ -170,9 +172,16 @@ def _counters(replica: str, report: PodReport) -> Counters | None:
         generated=generated,
         prompts=prompts,
         cached=_count(report, "prefixHitsTotal") if isinstance(cached, Unknown) else cached,
-        gaps=_count(report, "interTokenCount"),
+        gaps=_gaps(report, generated),
         gap_seconds=_count(report, "interTokenSeconds"),
     )
+
+
+def _gaps(report: PodReport, generated: Value) -> Value:
+    outputs, firsts = _count(report, "interTokenCount"), _count(report, "firstTokensTotal")
+    if isinstance(outputs, Unknown) or isinstance(generated, Unknown) or isinstance(firsts, Unknown):
+        return outputs
+    return max(outputs, generated - firsts)
 
 
 def _product(one: Value, other: Value) -> Value:

@@ -30,6 +30,7 @@ from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, start_failure
 from torpor.control.pods import parse_time
+from torpor.control.prospects import prospects
 from torpor.decide import Reading, Standing, Unknown
 
 REFRESH_SECONDS = 30.0
@@ -128,7 +129,14 @@ def _decision(facts: Facts, before: Mapping[str, Any], now: datetime) -> Decisio
             Clamp(name=line.name, from_=line.before, to=line.after, message=_line(line.message))
             for line in decision.clamps[:MOST_CLAMPS]
         ],
+        would_change=[_line(told) for told in _prospects(facts)[:MOST_CHANGES]],
     )
+
+
+def _prospects(facts: Facts) -> list[str]:
+    if facts.decision is None or facts.rules is None:
+        return []
+    return prospects(facts.decision, facts.rules)
 
 
 def _line(text: str) -> str:
@@ -138,12 +146,12 @@ def _line(text: str) -> str:
 def _signal(reading: Reading) -> SignalReading:
     percent = reading.name == "kvCacheUtilization"
     scale = 100 if percent else 1
-    age = reading.unknown.age if reading.unknown else None
+    age = reading.unknown.age if reading.unknown else reading.age
     return SignalReading(
         name=reading.name,
         value=None if reading.value is None else f"{reading.value * scale:.2f}",
         target=f"{reading.target * scale:g}",
-        age_seconds=None if age is None else int(min(age, 1e9)),
+        age_seconds=None if age is None else int(min(max(age, 0.0), 1e9)),
         raw_replicas=reading.raw,
         unknown=_line(reading.unknown.reason) if reading.unknown else None,
         lower_bound=_line(reading.gap or "not everything reports") if reading.partial else None,

@@ -7,6 +7,6 @@ measured in a backtest is what runs in production. Standard library only.
 
 from torpor.dispatch.choice import least_loaded
 from torpor.dispatch.line import PodLoad
-from torpor.dispatch.waiting import WaitingLine
+from torpor.dispatch.waiting import LATE_PLACE, LATE_SHARE, URGENT_SHARE, WaitingLine
 
-__all__ = ["PodLoad", "WaitingLine", "least_loaded"]
+__all__ = ["LATE_PLACE", "LATE_SHARE", "URGENT_SHARE", "PodLoad", "WaitingLine", "least_loaded"]

@@ -4,27 +4,40 @@ An engine that is handed everything queues it where nobody can move it: a reques
 pod A stays there while pod B becomes ready. So a pod gets what it can run (`maxNumSeqs`) plus a short queue
 that keeps its batch full (the fleet's queueDepth target), and the rest waits where it can still go anywhere.
 
+That is the long line. At vLLM's sizes (hundreds of sequences) a pod is over its prefill long before it is
+over its sequences, and with an objective for the first token the order of those who wait is what counts. So
+the fleet then keeps the short line as well: as many wait inside a pod as the queueDepth target says, by the
+launcher's own count, whatever room is left in the batch.
+
 What a pod has comes from its launcher's reports, up to 50 ms old. Between two reports each gateway process
 adds what it sent and takes off what came back, and never believes that a pod has less than this process
 itself has there: a report that was written before our request arrived must not make room that is not there.
 What other gateway processes sent since the report is unknown; the line is exceeded by at most that, for the
-length of one report.
+length of one report. The short line must not throttle an engine that takes hundreds of requests between two
+reports: while the reports say that nothing waits inside, what may be sent until the next one doubles each
+time that it was not enough, and is small again as soon as something waits.
 """
 
 from dataclasses import dataclass
+
+MOST_DOUBLINGS = 12
 
 
 @dataclass(slots=True)
 class PodLoad:
     """One process's view of one pod. All numbers count requests.
 
-    `max_num_seqs` None means that the pod's capacity is not known, or not limited: it has no line.
+    `max_num_seqs` None means that the pod's capacity is not known, or not limited: it has no line. `waiting`
+    None means that nobody told how many wait inside: there is no short line.
     """
 
     max_num_seqs: int | None = None
     reported: int = 0
     since_report: int = 0
     in_flight: int = 0
+    waiting: int | None = None
+    doublings: int = 0
+    wanted_more: bool = False  # since the report, more than the short line allowed
 
     @property
     def load(self) -> int:
@@ -34,6 +47,20 @@ class PodLoad:
     def accepts(self, queue_depth_target: int) -> bool:
         """Say whether the pod is below its line: running + waiting < maxNumSeqs + queueDepth target."""
         return self.max_num_seqs is None or self.load < self.max_num_seqs + queue_depth_target
+
+    def accepts_shortly(self, queue_depth_target: int) -> bool:
+        """Say whether the pod is below both lines, so that one more hardly waits inside."""
+        if not self.accepts(queue_depth_target):
+            return False
+        if self.waiting is None:
+            return True
+        short = max(queue_depth_target, 1)
+        if self.waiting:
+            return self.waiting + self.since_report < short
+        if self.since_report < short << self.doublings:
+            return True
+        self.wanted_more = True
+        return False
 
     def dispatched(self) -> None:
         """Record that this process sends one request to the pod."""
@@ -51,3 +78,9 @@ class PodLoad:
         if running is not None and waiting is not None:
             self.reported = running + waiting
             self.since_report = 0
+            self.waiting = waiting
+            if waiting:
+                self.doublings = 0
+            elif self.wanted_more:
+                self.doublings = min(self.doublings + 1, MOST_DOUBLINGS)
+            self.wanted_more = False

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-KERNELS = ("compiled.py", "replica_kernel.py", "fleet_kernel.py")
+KERNELS = ("compiled.py", "prefix_kernel.py", "replica_kernel.py", "fleet_kernel.py")
 
 
 def _cache_directory() -> str:
@@ -35,6 +37,32 @@ def _cache_directory() -> str:
 
 if not getattr(numba.config, "CACHE_DIR", ""):
     setattr(numba.config, "CACHE_DIR", _cache_directory())  # noqa: B010 - numba makes its settings at run time
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    """A whole number as a pointer."""
+    del typing
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+_carray: Any = getattr(numba, "carray")  # noqa: B009 - not among the names that numba's types export
+_as_pointer: Any = _pointer
+
+
+@numba.njit(cache=True)
+def memory_at(address: int) -> Any:
+    """Whole numbers (64 bits) in memory from `address` on, as an array that owns nothing and has no end.
+
+    For what every kernel carries along and few look at: an array in a tuple costs at each call, a number does
+    not. Whoever gives the address keeps the array alive.
+    """
+    return _carray(_as_pointer(address), (1 << 40,), np.int64)
 
 
 def compiled(function: F) -> F:

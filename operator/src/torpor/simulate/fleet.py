@@ -7,8 +7,10 @@ luck. Fewer means that the youngest of those that are still starting go, then th
 work, which finish what they have. Every replica is billed from the moment it is asked for to the moment it is
 gone.
 
-Not simulated: prefix caching across requests, time on the network, old or missing metrics, replicas that
-never start, the bytes of held requests, `drainSeconds`.
+What may go wrong besides (failed starts, missing and old metrics) is in `conditions`. Where the trace tells
+the prompts' blocks, each replica remembers those it has computed (`prefix_kernel`).
+
+Not simulated: time on the network, the bytes of held requests, `drainSeconds`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from torpor.dispatch import LATE_PLACE, LATE_SHARE, URGENT_SHARE
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
+from torpor.simulate.conditions import Conditions, Reports
 from torpor.simulate.view import View
 
 if TYPE_CHECKING:
@@ -56,7 +60,10 @@ class Setup:
     cold_start: mean seconds; hold_seconds, queue_seconds: the longest a request waits at the gateway, cold or
     growing and busy; max_waiting: requests that wait there at once, over all gateway processes. reject:
     refuse while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs.
-    look: seconds between two decisions. initial: replicas that are ready when the trace begins.
+    look: seconds between two decisions. initial: replicas that are ready when the trace begins. conditions:
+    what goes wrong. ttft_objective: seconds; orders the line at the gateway (`dispatch.WaitingLine`); None:
+    first come, first served. unary_hold_seconds: the shorter hold limit, half of which makes a request
+    urgent; None: no other.
     """
 
     cost: StepCost
@@ -72,6 +79,9 @@ class Setup:
     look: float = 10.0
     seed: int = 0
     initial: int = 0
+    conditions: Conditions = field(default_factory=Conditions)
+    ttft_objective: float | None = None
+    unary_hold_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_num_seqs > self.max_num_batched_tokens:
@@ -84,9 +94,33 @@ class Setup:
         if not (math.isfinite(self.cold_start) and self.cold_start >= 0):
             raise SimulationError(f"cold start of {self.cold_start} seconds: must be a number from 0")
 
-    def machine(self) -> rk.Machine:
-        """The same in seconds and blocks."""
+    def rules(self) -> fk.Rules:
+        """What the gateway keeps to: limits, lines, and what `dispatch.WaitingLine` goes by."""
+        line = self.max_num_seqs + self.queue_target
+        short, patience = line, math.inf
+        if self.ttft_objective is not None:
+            short, patience = max(1, self.queue_target), LATE_SHARE * self.ttft_objective
+        shorter = self.hold_seconds if self.unary_hold_seconds is None else self.unary_hold_seconds
+        return fk.Rules(
+            line=line,
+            short=short,
+            hold=float(self.hold_seconds),
+            queue=float(self.queue_seconds),
+            most=self.max_waiting,
+            reject=int(self.reject),
+            patience=patience,
+            place=LATE_PLACE,
+            urgent_growing=URGENT_SHARE * min(self.hold_seconds, shorter),
+            urgent_busy=URGENT_SHARE * self.queue_seconds,
+        )
+
+    def machine(self, hashed: int = 0, table: NDArray[np.int64] | None = None) -> rk.Machine:
+        """The same in seconds and blocks. `table`: the blocks of the trace's prompts (`Prefixes.table`), of
+        `hashed` tokens each; it must live as long as the machine is used.
+        """
         k = self.cost
+        if self.kv_tokens < hashed:
+            hashed = 0
         return rk.Machine(
             k.a / 1000.0,
             k.b / 1000.0,
@@ -96,6 +130,10 @@ class Setup:
             self.max_num_seqs,
             BLOCK_TOKENS,
             self.kv_tokens // BLOCK_TOKENS,
+            ring=self.max_num_seqs + self.queue_target + 1,
+            hashed=hashed,
+            slots=self.kv_tokens // hashed if hashed else 1,
+            prefixes=0 if table is None else int(table.ctypes.data),
         )
 
 
@@ -114,7 +152,8 @@ class Run:
     end: float = 0.0
     preemptions: int = 0
     generated_tokens: int = 0
-    prompt_tokens: int = 0
+    prompt_tokens: int = 0  # computed
+    cached_tokens: int = 0  # of prompts, known to the replica from earlier ones
 
 
 class Simulation:
@@ -123,22 +162,20 @@ class Simulation:
     def __init__(self, trace: Trace, setup: Setup, policy: FleetPolicy) -> None:
         self.setup = setup
         self.policy = policy
-        self.machine = setup.machine()
+        self._table = None if trace.prefixes is None else trace.prefixes.table()
+        self.machine = setup.machine(trace.prefixes.tokens if trace.prefixes else 0, self._table)
         self.requests = rk.new_requests(trace.arrival, trace.prompt, trace.output)
         self.gateway = fk.new_gateway(len(trace.arrival))
-        self.rules = fk.Rules(
-            setup.max_num_seqs + setup.queue_target,
-            float(setup.hold_seconds),
-            float(setup.queue_seconds),
-            setup.max_waiting,
-            int(setup.reject),
-        )
-        self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine, setup.queue_target)
+        self.rules = setup.rules()
+        self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine)
         self._survey = np.zeros((FIRST_SLOTS, fk.WIDTH))
         self.asked = 0
         self.cold_starts: list[float] = []
         self.result = Run(self.requests)
         self._draws = np.random.default_rng(setup.seed)
+        self._fates = np.random.default_rng([setup.seed, 2])
+        self._doomed: dict[int, float] = {}  # slot of a start that fails: when it is replaced
+        self._reports = Reports(setup.conditions)
         self._gone_tokens = 0
         self._gone = [0.0] * len(fk.COUNTED)
 
@@ -174,21 +211,26 @@ class Simulation:
                 until, next_look = next_look, next_look + self.setup.look
 
     def _over(self, counts: list[int]) -> bool:
-        if counts[fk.NEXT] < len(self.requests) or counts[fk.HEAD] < counts[fk.TAIL]:
+        if counts[fk.NEXT] < len(self.requests) or counts[fk.WAITING]:
             return False
         return bool(np.all(self.pods["end"] == rk.NEVER))
 
     def _decide(self, now: float, counts: list[int]) -> None:
+        self._replace_failed(now)
+        truth = self._survey[: counts[fk.ROWS]].tolist()
+        rows, age = self._reports.seen(now, truth)
         view = View(
             now,
             self.asked,
-            self._survey[: counts[fk.ROWS]].tolist(),
+            rows,
             counts,
             self._gone_tokens,
             self.cold_starts,
             self.setup.max_num_seqs,
             tuple(self._gone),
             self.setup.kv_tokens,
+            truth,
+            age,
         )
         wished = self.policy.look(view)
         self.result.looks += 1
@@ -222,6 +264,9 @@ class Simulation:
                 counts[fk.N_READY] += 1
                 continue
             length = self._cold_start()
+            if self._fails():
+                length = rk.NEVER
+                self._doomed[r] = now + self.setup.conditions.start_deadline
             self.pods["state"][r] = rk.STARTING
             self.pods["ready_at"][r] = now + length
             counts[fk.N_STARTING] += 1
@@ -234,6 +279,22 @@ class Simulation:
         sigma = math.sqrt(math.log(1.0 + COLD_START_CV**2))
         return mean * math.exp(sigma * float(self._draws.standard_normal()) - 0.5 * sigma * sigma)
 
+    def _fails(self) -> bool:
+        share = self.setup.conditions.failed_starts
+        return share > 0 and float(self._fates.random()) < share
+
+    def _replace_failed(self, now: float) -> None:
+        """End the starts whose deadline has passed and begin as many anew."""
+        over = [r for r, deadline in self._doomed.items() if deadline <= now]
+        for r in over:
+            del self._doomed[r]
+            self.pods["state"][r] = rk.GONE
+            self.pods["died"][r] = now
+            self.gateway.counts[fk.N_STARTING] -= 1
+        if over:
+            self._bury()
+            self._start(len(over), now)
+
     def _stop(self, count: int, now: float) -> None:
         pods, counts = self.pods, self.gateway.counts
         starting = np.flatnonzero(pods["state"] == rk.STARTING)
@@ -245,6 +306,7 @@ class Simulation:
             ),
         ]
         for r in order[:count]:
+            self._doomed.pop(r, None)
             if pods["state"][r] == rk.STARTING:
                 counts[fk.N_STARTING] -= 1
             else:
@@ -274,9 +336,10 @@ class Simulation:
         self.result.preemptions += int(self.pods["preemptions"][r])
         self.result.generated_tokens += int(self.pods["tokens"][r])
         self.result.prompt_tokens += int(self.pods["prompts"][r])
+        self.result.cached_tokens += int(self.pods["cached"][r])
 
     def _grow(self) -> None:
-        pods, places = rk.new_pods(len(self.pods), self.machine, self.setup.queue_target)
+        pods, places = rk.new_pods(len(self.pods), self.machine)
         self.pods = np.concatenate([self.pods, pods])
         self._places = np.concatenate([self._places, places])
         self._survey = np.zeros((len(self.pods), self._survey.shape[1]))

@@ -1,9 +1,13 @@
 """A gateway and its replicas, event by event, until somebody has to decide.
 
 Requests arrive one by one and go to the ready replica with the fewest, while it is below its dispatch line;
-else they wait at the gateway in one line, first come, first served. How long depends on the regime, as in the
-gateway's own table: cold (no replica is ready) and growing (one more is on its way) have the limits of a cold
-start, busy has that of the queue, and a change of regime starts a fresh limit for everyone.
+else they wait at the gateway in one line, in the order of `dispatch.WaitingLine`. How long depends on the
+regime, as in the gateway's own table: cold (no replica is ready) and growing (one more is on its way) have
+the limits of a cold start, busy has that of the queue, and a change of regime starts a fresh limit for
+everyone.
+
+The line is an array in order of arrival, so the late are its beginning and the fresh its end. Who goes from
+the middle leaves a hole that the two ends pass over later, each once: a request costs O(1).
 
 Replicas run ahead of nobody: one is brought up to date when its steps are over, and its load cannot change
 before that. The kernel stops at the time it is given, and early at the first request that finds the fleet
@@ -13,6 +17,7 @@ cold; what happens then is the policy's business.
 # ruff: noqa: PLR0917 - a kernel has no other way to get at its state
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,7 +47,9 @@ COLD, GROWING, BUSY = range(3)
 NEXT, HEAD, TAIL, TURN, REGIME, ALARM, N_READY, N_STARTING, TOP, ARRIVED, PROMPTS, WOKEN, LEFT, ROWS = range(
     14
 )
-COUNTS = 14
+# Requests that wait; where the search for a fresh one goes on; places taken ahead of late ones.
+WAITING, FRESH, PASSED = range(14, 17)
+COUNTS = 17
 # Places in Gateway.clock.
 NOW, SINCE = range(2)
 # Columns of what `survey` tells about a pod, the slot, and what the pod counted besides.
@@ -55,10 +62,15 @@ class Rules(NamedTuple):
     """What the gateway keeps to. Limits in seconds and requests; `reject`: 1 refuses while cold."""
 
     line: int  # requests that a replica may have
+    short: int  # of which may wait there
     hold: float
     queue: float
     most: int
     reject: int
+    patience: float  # who has waited longer is late; inf: nobody is
+    place: int  # every so many places one goes to the oldest
+    urgent_growing: float  # who has waited so long is first again
+    urgent_busy: float
 
 
 class Gateway(NamedTuple):
@@ -75,12 +87,12 @@ def new_gateway(requests: int) -> Gateway:
 
 
 @compiled
-def least_loaded(p: Any, top: int, line: int, turn: int) -> int:
-    """`dispatch.least_loaded` among the ready pods below their line; -1 where there is none."""
+def least_loaded(p: Any, top: int, line: int, short: int, turn: int) -> int:
+    """`dispatch.least_loaded` among the ready pods below their lines; -1 where there is none."""
     least = line
     tied = 0
     for r in range(top):
-        if p[r].state == READY:
+        if p[r].state == READY and p[r].waiting < short:
             load = p[r].running + p[r].waiting
             if load < least:
                 least = load
@@ -91,7 +103,7 @@ def least_loaded(p: Any, top: int, line: int, turn: int) -> int:
         return -1
     skip = turn % tied
     for r in range(top):
-        if p[r].state == READY and p[r].running + p[r].waiting == least:
+        if p[r].state == READY and p[r].waiting < short and p[r].running + p[r].waiting == least:
             if skip == 0:
                 return r
             skip -= 1
@@ -114,22 +126,30 @@ def judge(g: Gateway, now: float) -> None:
 
 
 @compiled
-def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> int:
-    """End the steps of pod `r` and begin the next; a drained pod is gone. How many requests ended."""
+def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> None:
+    """End the steps of pod `r` and begin the next; a drained pod is gone."""
     now = p[r].end
-    done = finish(m, q, p[r], w[r])
+    finish(m, q, p[r], w[r])
     begin(m, q, p[r], w[r], now)
     if p[r].state == DRAINING and p[r].end == NEVER:
         p[r].state = GONE
         g.counts[LEFT] += 1
         p[r].died = now
-    return done
+
+
+@compiled
+def urgent(rules: Rules, g: Gateway, arrival: float, now: float) -> bool:
+    """Whether who arrived then has waited half of its limit."""
+    half = rules.urgent_busy if g.counts[REGIME] == BUSY else rules.urgent_growing
+    waited: bool = now - max(arrival, g.clock[SINCE]) >= half
+    return waited
 
 
 @compiled
 def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, now: float) -> bool:
-    """Give request `i` to a replica; False where none takes it."""
-    r = least_loaded(p, g.counts[TOP], rules.line, g.counts[TURN])
+    """Give request `i` to a replica; False where none takes it. An urgent one may wait there."""
+    short = rules.line if urgent(rules, g, q[i].arrival, now) else rules.short
+    r = least_loaded(p, g.counts[TOP], rules.line, short, g.counts[TURN])
     if r < 0:
         return False
     g.counts[TURN] += 1
@@ -139,10 +159,51 @@ def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, 
 
 
 @compiled
-def serve_line(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> None:
-    """Send as many as there is room for, first come, first served."""
-    while g.counts[HEAD] < g.counts[TAIL] and send(m, rules, q, p, w, g, g.line[g.counts[HEAD]], now):
+def next_place(rules: Rules, q: Any, g: Gateway, now: float) -> int:
+    """`dispatch.WaitingLine.take`: the place of who goes next, given that anybody may."""
+    head: int = g.counts[HEAD]
+    oldest = q[g.line[head]].arrival
+    if now - oldest <= rules.patience:
+        return head  # nobody is late
+    if urgent(rules, g, oldest, now) or g.counts[PASSED] >= rules.place - 1:
+        return head
+    place: int = max(g.counts[FRESH], head)
+    while place < g.counts[TAIL]:
+        i = g.line[place]
+        if math.isnan(q[i].sent) and now - q[i].arrival <= rules.patience:
+            break
+        place += 1
+    g.counts[FRESH] = place
+    return place if place < g.counts[TAIL] else head
+
+
+@compiled
+def taken(q: Any, g: Gateway, place: int) -> None:
+    """Who stood there was sent."""
+    g.counts[WAITING] -= 1
+    if place > g.counts[HEAD]:
+        g.counts[PASSED] += 1
+    else:
+        g.counts[PASSED] = 0
+        close_up(q, g)
+
+
+@compiled
+def close_up(q: Any, g: Gateway) -> None:
+    """The head is gone: the next one is who still waits."""
+    g.counts[HEAD] += 1
+    while g.counts[HEAD] < g.counts[TAIL] and not math.isnan(q[g.line[g.counts[HEAD]]].sent):
         g.counts[HEAD] += 1
+
+
+@compiled
+def serve_line(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> None:
+    """Send as many as there is room for, in the order of `dispatch.WaitingLine`."""
+    while g.counts[WAITING] > 0:
+        place = next_place(rules, q, g, now)
+        if not send(m, rules, q, p, w, g, g.line[place], now):
+            return
+        taken(q, g, place)
 
 
 @compiled
@@ -155,7 +216,7 @@ def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: 
     if q[i].prompt + q[i].output > m.blocks * m.block:
         q[i].end = REFUSED  # no cache could ever hold it: the engine answers 400
         return False
-    waiting = g.counts[TAIL] - g.counts[HEAD]
+    waiting = g.counts[WAITING]
     if waiting == 0 and send(m, rules, q, p, w, g, i, now):
         return False
     cold = g.counts[REGIME] == COLD
@@ -164,6 +225,7 @@ def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: 
     else:
         g.line[g.counts[TAIL]] = i
         g.counts[TAIL] += 1
+        g.counts[WAITING] += 1
     if cold and g.counts[ALARM] == 0:
         g.counts[ALARM] = 1
         return True
@@ -177,7 +239,7 @@ def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: fl
     head = 0
     while True:
         top = g.counts[TOP]
-        waits = g.counts[HEAD] < g.counts[TAIL]
+        waits = g.counts[WAITING] > 0
         now = until
         what = 0
         if g.counts[NEXT] < total and q[g.counts[NEXT]].arrival < now:
@@ -205,8 +267,8 @@ def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: fl
                     which = r
             if what == 4:
                 g.clock[NOW] = now
-                if advance(m, q, p, w, g, which) > 0:
-                    serve_line(m, rules, q, p, w, g, now)
+                advance(m, q, p, w, g, which)
+                serve_line(m, rules, q, p, w, g, now)
                 continue
         for r in range(top):
             while p[r].end <= now:
@@ -220,7 +282,8 @@ def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: fl
         elif what == 2:
             q[head].end = EXPIRED
             q[head].finish = now
-            g.counts[HEAD] += 1
+            g.counts[WAITING] -= 1
+            close_up(q, g)
         else:
             p[which].state = READY
             g.counts[N_STARTING] -= 1

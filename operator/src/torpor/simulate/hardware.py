@@ -63,6 +63,12 @@ def find(name: str) -> Hardware:
                 f"hardware {name!r}: unknown; name a .json file or one of {', '.join(PROFILES)}"
             )
         k = known.cost
+        zero = [field for field in COSTS if getattr(k, field) == 0]
+        if zero:
+            raise HardwareError(
+                f"hardware {name!r}: {', '.join(zero)} is 0: an engine without service time cannot be sized; "
+                "name another, or a .json file"
+            )
         return Hardware(
             name, k.a, k.b, k.c, k.d, known.kv_tokens, known.max_num_seqs, known.max_num_batched_tokens
         )
@@ -102,10 +108,11 @@ def parse(file: str, document: Any) -> Hardware:
 
 def work_ms(hardware: Hardware, trace: Trace) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Milliseconds of step time that each request costs beyond the constant part of a step:
-    W = d*I + O*(b + c*(I + O/2)) (autoscaling.md 11.3).
+    W = d*I + O*(b + c*(I + O/2)) (autoscaling.md 11.3). Where prompts share beginnings, only what is new of I
+    counts in the first term: the least that any fleet computes.
     """
     h = hardware
-    return h.d * trace.prompt + trace.output * (h.b + h.c * (trace.prompt + trace.output / 2))
+    return h.d * trace.new_tokens() + trace.output * (h.b + h.c * (trace.prompt + trace.output / 2))
 
 
 def mean_request(hardware: Hardware, trace: Trace) -> Mix:

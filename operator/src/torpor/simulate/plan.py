@@ -3,6 +3,9 @@
 An engine is simulated as the fleet would start it: flags in `engine.args` count, and where none sets the
 prefill budget, the ITL objective does (for every policy alike). Objectives that the fleet does not give are
 2 s to the first token and 50 ms between tokens, so that there is something to score.
+
+A rival looks at the fleet at its own pace, so a run under one has that for `look`. What a rival's owner has
+to know of the load beforehand is taken from the trace itself.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ from torpor.api.engine_flags import whole_number
 from torpor.decide import hardware as decide_hardware
 from torpor.decide.owner import owner_policy
 from torpor.decide.work import Objectives
+from torpor.simulate import bound, rivals
+from torpor.simulate.conditions import Conditions
 from torpor.simulate.fleet import Setup, SimulationError
 from torpor.simulate.hardware import Hardware, for_objective
 from torpor.simulate.policies import Static, Torpor
+from torpor.simulate.rivals import Place
 
 if TYPE_CHECKING:
     from torpor.api.types import InferenceService
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 
 TTFT_MS = 2000.0
 ITL_MS = 50.0
-POLICIES = "torpor, static:N"
 
 
 def objectives(service: InferenceService) -> tuple[float, float]:
@@ -35,6 +40,15 @@ def objectives(service: InferenceService) -> tuple[float, float]:
     ttft = getattr(given, "time_to_first_token_milliseconds", None)
     itl = getattr(given, "inter_token_latency_milliseconds", None)
     return float(ttft or TTFT_MS), float(itl or ITL_MS)
+
+
+def given_ttft(service: InferenceService) -> float | None:
+    """The TTFT objective in seconds where the fleet gives one: as in the gateway, only then it orders the
+    line.
+    """
+    given = getattr(service.spec.scaling, "objectives", None)
+    ttft = getattr(given, "time_to_first_token_milliseconds", None)
+    return ttft / 1000.0 if ttft else None
 
 
 def engine(
@@ -54,7 +68,14 @@ def engine(
 
 
 def setup(
-    service: InferenceService, replica: Hardware, *, cold_start: float, look: float, seed: int, gateways: int
+    service: InferenceService,
+    replica: Hardware,
+    *,
+    cold_start: float,
+    look: float,
+    seed: int,
+    gateways: int,
+    conditions: Conditions | None = None,
 ) -> Setup:
     """What the run needs of the fleet. Each of `gateways` processes has the gateway's limits."""
     traffic = service.spec.traffic
@@ -69,8 +90,25 @@ def setup(
         max_waiting=traffic.cold_start.max_held_requests * gateways,
         reject=traffic.cold_start.response == constants.RESPONSE_REJECT,
         queue_target=service.spec.scaling.signals.queue_depth.target,
+        ttft_objective=given_ttft(service),
+        unary_hold_seconds=float(traffic.cold_start.unary_hold_seconds),
         look=look,
         seed=seed,
+        conditions=conditions or Conditions(),
+    )
+
+
+def place(service: InferenceService, replica: Hardware, known: Trace) -> Place:
+    """What a rival is put in charge of; `known` is the load that its owner has seen."""
+    ttft, itl = objectives(service)
+    return Place(
+        max_replicas=service.spec.scaling.max_replicas,
+        ttft_ms=ttft,
+        itl_ms=itl,
+        replica=replica,
+        prompt=float(known.prompt.mean()),
+        output=max(1.0, float(known.output.mean())),
+        peak=max(1, int(bound.need(known, replica, itl).max())),
     )
 
 
@@ -93,8 +131,10 @@ def machine_of(replica: Hardware) -> decide_hardware.Hardware | None:
         return None
 
 
-def policy(name: str, service: InferenceService, replica: Hardware) -> FleetPolicy:
-    """The policy of that name. Raises SimulationError."""
+def policy(name: str, service: InferenceService, replica: Hardware, known: Trace) -> FleetPolicy:
+    """The policy of that name: torpor, static:N, or a rival that knows the load `known`. Raises
+    SimulationError.
+    """
     if name == "torpor":
         wanted = Objectives(*objectives(service))
         machine = machine_of(replica)
@@ -106,4 +146,13 @@ def policy(name: str, service: InferenceService, replica: Hardware) -> FleetPoli
     kind, _, number = name.partition(":")
     if kind == "static" and number.isdecimal():
         return Static(int(number))
-    raise SimulationError(f"policy {name!r}: unknown; choose one of {POLICIES}")
+    try:
+        rivals.parse(name)
+        return rivals.make(name, place(service, replica, known))
+    except rivals.RivalError as error:
+        raise SimulationError(str(error)) from None
+
+
+def pace(driver: FleetPolicy, look: float) -> float:
+    """Seconds between two looks: a rival's own period, `look` for everybody else."""
+    return driver.period if isinstance(driver, rivals.Rival) else look

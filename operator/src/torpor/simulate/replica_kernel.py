@@ -7,8 +7,8 @@ by one token per sequence and step. So k steps from now on last together
 
 and a replica needs to be looked at only where the batch changes: when a sequence ends, when a prompt is
 through, when the cache runs full, when somebody arrives who could be admitted. That is the whole trick; what
-happens at these points is `EngineModel` step for step (without prefix caching), and a test holds the two
-together.
+happens at these points is `EngineModel` step for step, and a test holds the two together; prefixes are
+looked up as in `prefix_kernel`, where the trace tells them.
 
 Two facts keep the state small. At most one sequence is in the middle of its prompt, the one admitted last,
 since a prompt is cut only where the step's budget ends. And a decoding sequence needs a new block exactly
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from torpor.simulate import prefix_kernel
 from torpor.simulate.compiled import compiled
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Machine(NamedTuple):
     seqs: int
     block: int
     blocks: int
+    ring: int  # places for those that wait inside
+    hashed: int  # tokens per hashed block of the trace; 0: prompts have no hashes
+    slots: int  # hashed blocks that a replica remembers
+    prefixes: int  # where `Prefixes.table` is in memory; an array here would be counted at every call
 
 
 # One request. Times in seconds, NaN until they happen; `generated` is valid while it does not decode.
@@ -93,6 +98,7 @@ POD = np.dtype(
         ("next_done", np.int64),  # number of the step after which the next decoder ends
         ("tokens", np.int64),  # generated in all
         ("prompts", np.int64),  # prompt tokens computed in all
+        ("cached", np.int64),  # prompt tokens that were known
         ("decode_seconds", np.float64),  # the sum over generated tokens, first ones left out, of their steps
         ("preemptions", np.int64),
         ("gaps", np.int64),  # of the tokens generated, those that are no first ones
@@ -106,14 +112,14 @@ POD = np.dtype(
 )
 
 
-def new_pods(count: int, machine: Machine, queue_target: int) -> tuple[Any, Ints]:
+def new_pods(count: int, machine: Machine) -> tuple[Any, Ints]:
     """`count` empty slots for replicas, and a row of places for each: decoders per residue (their context
     less the clock, modulo the block size), the requests that run in order of admission, the step after
-    which each ends, and the ring of those that wait inside, behind a dispatch line of seqs + queue_target.
+    which each ends, the ring of those that wait inside, and the known prefixes.
     """
     pods = np.zeros(count, POD)
     pods["end"] = NEVER
-    width = machine.block + 3 * machine.seqs + queue_target + 1
+    width = prefixes(machine) + prefix_kernel.width(machine.slots if machine.hashed else 0)
     return pods, np.zeros((count, width), np.int64)
 
 
@@ -147,6 +153,28 @@ def blocks_grown(pod: Any, w: Ints, steps: int, block: int) -> int:
     for j in range(steps % block):
         grown += w[(-(pod.clock + j)) % block]
     return grown
+
+
+@compiled
+def prefixes(m: Machine) -> int:
+    """Where the known prefixes begin in a replica's places."""
+    return m.block + 2 * m.seqs + m.ring
+
+
+@compiled
+def hit(m: Machine, w: Ints, i: int, total: int) -> int:
+    """Tokens of request `i` that need not be computed. At least one of `total` always is."""
+    table = prefix_kernel.table_at(m.prefixes)
+    most = min(table[i + 1] - table[i], (total - 1) // m.hashed)
+    return m.hashed * prefix_kernel.known(w, prefixes(m), m.slots, table, table[i], most)
+
+
+@compiled
+def publish(m: Machine, q: Any, w: Ints, i: int, tokens: int) -> None:
+    """The first `tokens` of request `i` are in the cache: whole blocks of its prompt can be found."""
+    table = prefix_kernel.table_at(m.prefixes)
+    count = min(table[i + 1] - table[i], min(tokens, q[i].prompt) // m.hashed)
+    prefix_kernel.keep(w, prefixes(m), m.slots, table, table[i], count)
 
 
 @compiled
@@ -201,8 +229,7 @@ def put_back(m: Machine, q: Any, pod: Any, w: Ints) -> None:
     pod.used -= blocks_of(context, m.block)
     pod.running = place
     pod.preemptions += 1
-    ring = len(w) - m.block - 2 * m.seqs
-    pod.head = (pod.head - 1) % ring
+    pod.head = (pod.head - 1) % m.ring
     w[m.block + 2 * m.seqs + pod.head] = i
     pod.waiting += 1
 
@@ -283,12 +310,13 @@ def begin(m: Machine, q: Any, pod: Any, w: Ints, now: float) -> None:
         while pod.waiting > 0 and left > 0 and n < m.seqs:
             i = w[m.block + 2 * m.seqs + pod.head]
             total = q[i].prompt + q[i].generated
-            take = min(total, left)
-            need = blocks_of(take, m.block)
+            start = hit(m, w, i, total) if m.hashed > 0 else 0
+            take = min(total - start, left)
+            need = blocks_of(start + take, m.block)
             if need > free:
                 break
             free -= need
-            pod.head = (pod.head + 1) % (len(w) - m.block - 2 * m.seqs)
+            pod.head = (pod.head + 1) % m.ring
             pod.waiting -= 1
             w[m.block + n] = i
             n += 1
@@ -298,9 +326,13 @@ def begin(m: Machine, q: Any, pod: Any, w: Ints, now: float) -> None:
             left -= take
             if q[i].generated == 0 or take > 1:
                 computed += take
-            if take < total:
+            if start > 0:
+                pod.kv += start
+                pod.cached += start
+                publish(m, q, w, i, start)
+            if start + take < total:
                 pod.partial = 1
-                pod.progress = take
+                pod.progress = start + take
         pod.running = n
     if n == 0:
         pod.end = NEVER
@@ -333,6 +365,8 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
     clock = pod.clock
     n = pod.running
     through = n - pod.partial
+    if m.hashed > 0 and pod.partial:
+        publish(m, q, w, w[m.block + n - 1], pod.progress)
     if pod.next_done > clock and through == decoders:
         return 0
     kept = 0
@@ -353,6 +387,8 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
             if math.isnan(q[i].first):
                 q[i].first = now
             due = clock + q[i].output - q[i].generated
+            if m.hashed > 0:
+                publish(m, q, w, i, q[i].prompt)
             if due > clock:
                 w[(context - clock) % m.block] += 1
         else:
@@ -371,6 +407,8 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
             pod.prompt_squares += float(q[i].prompt) * q[i].prompt
             pod.output_squares += float(q[i].output) * q[i].output
             pod.products += float(q[i].prompt) * q[i].output
+            if m.hashed > 0:
+                publish(m, q, w, i, q[i].prompt)
             continue
         w[m.block + kept] = i
         w[m.block + m.seqs + kept] = due
@@ -385,8 +423,7 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
 @compiled
 def arrive(m: Machine, q: Any, pod: Any, w: Ints, i: int, now: float) -> None:
     """Queue request `i` at a replica. It is admitted, at the earliest, with the next step."""
-    ring = len(w) - m.block - 2 * m.seqs
-    w[m.block + 2 * m.seqs + (pod.head + pod.waiting) % ring] = i
+    w[m.block + 2 * m.seqs + (pod.head + pod.waiting) % m.ring] = i
     pod.waiting += 1
     if pod.end == NEVER:
         begin(m, q, pod, w, now)

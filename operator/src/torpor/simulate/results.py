@@ -101,4 +101,13 @@ def score(
         "ttft_ms": percentiles(ttft[done], 1),
         "itl_ms": percentiles(itl[done & (requests["output"] > 1)], 2),
         "held_seconds": percentiles(waited if len(waited) else np.zeros(1), 3),
+        **_prefixes(run),
     }
+
+
+def _prefixes(run: Run) -> dict[str, Any]:
+    """How much of the prompts was known already, over the whole run; nothing where nothing was."""
+    if not run.cached_tokens:
+        return {}
+    share = run.cached_tokens / (run.cached_tokens + run.prompt_tokens)
+    return {"prefix_hit_percent": round(100.0 * share, 2)}
