@@ -8,8 +8,8 @@ the future pays in the same simulator, and a verdict. `bench/arena` has the part
 docs/reference/autoscaling-benchmark.md the protocol and the rivals' sources.
 
 Everything comes from the seed. Finished cells are kept in `--cache`, so an interrupted table goes on where it
-stopped. `--quick` is three short loads of our own at one cold start, rivals at their defaults (`--tuning` tunes
-them all the same). Usage:
+stopped. `--quick` is three short loads of our own at one cold start, rivals at their defaults (`--tuning`
+tunes them all the same). Usage:
 
     python bench/autoscaling.py [--traces FOLDER] [--trace NAME]... [--cold-start SECONDS]...
                                 [--condition NAME]... [--policy NAME]... [--quick] [--[no-]tuning]
