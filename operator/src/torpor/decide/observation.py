@@ -83,6 +83,7 @@ class Observation:
     replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
     revision is under way and still within its time. wall: UTC seconds since the epoch, None where the time of
     day is not known (then nothing is foreseen). offset: seconds by which local time is ahead of UTC there.
+    ready: the engines that answer now, found by itself.
     """
 
     replicas: int
@@ -91,11 +92,10 @@ class Observation:
     rollout: bool = False
     wall: float | None = None
     offset: float = 0.0
+    ready: tuple[Engine, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def ready(self) -> tuple[Engine, ...]:
-        """The engines that answer now."""
-        return tuple(engine for engine in self.engines if engine.ready)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ready", tuple(engine for engine in self.engines if engine.ready))
 
 
 @dataclass(frozen=True, slots=True)

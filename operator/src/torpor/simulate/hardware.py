@@ -7,13 +7,15 @@ step that costs nothing for its sequences makes every policy look good.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torpor.decide.budget import prefill_budget
+from torpor.decide.hardware import Hardware as KnownHardware
+from torpor.decide.work import Mix, Objectives
 from torpor.simulate.profiles import PROFILES, StepCost
 
 if TYPE_CHECKING:
@@ -110,24 +112,33 @@ def for_objective(
     hardware: Hardware, trace: Trace, itl_ms: float | None, *, seqs: int | None, budget: int | None
 ) -> Hardware:
     """The replica as the engine would be started: the user's flags where given (`seqs`, `budget`), else the
-    largest budget of tokens that keeps a full step within the ITL objective.
-
-    A full step is one at the load that the objective allows: with t the objective, lambda = (1 - a/t)/E[W]
-    requests per ms run, B = lambda*E[O]*t of them at once, with KV = lambda*t*E[O*(I + O/2)] tokens in the
-    cache (11.3), and P = (t - a - b*B - c*KV)/d prompt tokens fit beside them. Where not even that is above
-    0, a block of prompt per step remains.
+    flags that production computes for the ITL objective and the mean request of the trace
+    (`torpor.decide.budget`).
     """
+    known = as_known(hardware)
     seqs_now = seqs or hardware.max_num_seqs
-    if budget is None and itl_ms is not None and itl_ms > 0:
-        h = hardware
-        mean = float(np.mean(work_ms(h, trace)))
-        rate = max(0.0, 1.0 - h.a / itl_ms) / mean
-        running = rate * itl_ms * float(np.mean(trace.output))
-        cached = rate * itl_ms * float(np.mean(trace.output * (trace.prompt + trace.output / 2)))
-        room = (itl_ms - h.a - h.b * running - h.c * cached) / h.d if h.d > 0 else math.inf
-        fitting = min(room + running, h.max_num_batched_tokens)
-        budget = max(16, seqs or 1, int(fitting))
     tokens = budget or hardware.max_num_batched_tokens
+    if budget is None and itl_ms is not None and known is not None:
+        flags = prefill_budget(known, Objectives(itl_ms=itl_ms), mix(trace), own_seqs=seqs)
+        tokens = min(flags.max_num_batched_tokens or tokens, max(hardware.max_num_batched_tokens, seqs or 0))
     if seqs is None:
         seqs_now = min(seqs_now, tokens)
     return replace(hardware, max_num_seqs=seqs_now, max_num_batched_tokens=max(tokens, seqs_now))
+
+
+def mix(trace: Trace) -> Mix:
+    """The mean request of a trace."""
+    context = float(np.mean(trace.output * (trace.prompt + trace.output / 2)))
+    return Mix(float(np.mean(trace.prompt)), float(np.mean(trace.output)), context)
+
+
+def as_known(hardware: Hardware) -> KnownHardware | None:
+    """The replica as deciding knows it, the row that a fleet's learning starts from; None for one that costs
+    nothing for some of its load, of which deciding has no use.
+    """
+    h = hardware
+    sizes = (h.kv_tokens, h.max_num_seqs, h.max_num_batched_tokens)
+    try:
+        return KnownHardware(h.name, h.a, h.b, h.c, h.d, *sizes)
+    except ValueError:
+        return None
