@@ -26,6 +26,7 @@ from torpor.decide.work_rate import Load, arriving, expected_utilization, load_o
 
 FOLLOWED = 4  # replicas that are sampled; they are alike, and four tell what one does
 SAMPLE_SECONDS = 10.0  # between two samples of a replica: shorter ones say little more and cost as much
+FEWEST_RUNNING = 3.0  # sequences in a sample's batch: below, the engine idled between steps, and that is none
 MODEL_SECONDS = 5.0
 LATE, IDLE = 6.0, 1.0  # cost of a replica that is missing, over one that idles for the same time
 LOOK_SECONDS = 10.0  # between two looks, at the most usual: how much later than now an order may be given
@@ -190,7 +191,7 @@ def _learned(
     if due is None:
         return learned, kept
     found, at_end = samples.collect(kept, (due,), hardware.max_num_batched_tokens)
-    if found:
+    if found and found[0].running >= FEWEST_RUNNING:
         learned = learning.learn(learned, found)
         if seconds > 0:
             learned = _calibrated(learned, known, observation, found[0], seconds)
