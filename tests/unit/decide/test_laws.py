@@ -2,11 +2,13 @@
 
 import copy
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torpor.decide import CLAMPS, Memory, Unknown, decide, measured
+from torpor.decide.memory import MOST_BYTES
 
 from tests.unit.decide.strategies import (
     NOW,
@@ -16,6 +18,7 @@ from tests.unit.decide.strategies import (
     observations,
     policies,
     standings,
+    trained,
 )
 
 
@@ -114,6 +117,39 @@ def test_the_trace_replays_to_the_number(observation, policy, memory):
     assert positions == sorted(positions)
     assert decision.reason
     assert decision.message
+
+
+@given(observations(replicas=st.integers(1, 10)), policies(), memories(), st.floats(1, 50))
+def test_more_arrivals_never_mean_fewer(observation, policy, memory, more):
+    known = dataclasses.replace(trained(), model_at=NOW - 1, tally_at=NOW - 2)
+    memory = dataclasses.replace(memory, known=known)
+    tally = known.tally
+
+    def after(arrivals):
+        grown = dataclasses.replace(
+            tally, arrivals=tally.arrivals + arrivals, prompt_tokens=tally.prompt_tokens + 1000 * arrivals
+        )
+        seen = dataclasses.replace(observation.demand, tally=grown)
+        return decide(dataclasses.replace(observation, demand=seen), policy, memory, NOW)[0]
+
+    fewer, many = after(10.0), after(10.0 + more)
+    assert many.replicas >= fewer.replicas
+    assert many.base >= fewer.base
+
+
+@given(observations(), policies(), memories())
+def test_what_is_foreseen_only_raises(observation, policy, memory):
+    """The same look without a time of day foresees nothing, and never has more."""
+    blind = dataclasses.replace(observation, wall=None)
+    assert number(observation, policy, memory) >= number(blind, policy, memory)
+
+
+@given(observations(), policies(), memories())
+def test_memory_survives_json_after_any_look(observation, policy, memory):
+    _, after = decide(observation, policy, memory, NOW)
+    text = json.dumps(after.dump(), allow_nan=False)
+    assert len(text) < MOST_BYTES
+    assert Memory.load(json.loads(text)).dump() == json.loads(text)
 
 
 @given(observations(), policies(), memories())

@@ -189,14 +189,14 @@ def test_headroom_shrinks_with_the_fleet():
 
 
 def test_square_root_staffing_has_the_variance_of_a_compound_poisson_process():
-    need = needed(100, seconds=4.0)
+    need = needed(100, seconds=4.0, staffing=Staffing(miss=0.005))
     w = work_ms(FP8_TP4, CHAT) / 1000
     assert need.burst == pytest.approx(2.5758 * math.sqrt(100 * w * w * 1.6 / 4), rel=1e-4)
 
 
 def test_a_queue_longer_than_the_slack_is_as_rare_as_asked():
     """The reflected random walk itself: Poisson arrivals, room by the formula, share of time above τ·x."""
-    need = needed(100, queued=True, seconds=0.5, spread=0.0)
+    need = needed(100, queued=True, seconds=0.5, spread=0.0, staffing=Staffing(miss=0.005))
     room = need.total
     rate, w = 100, work_ms(FP8_TP4, CHAT) / 1000
     state, queue, above, slot = 1, 0.0, 0, 0.02

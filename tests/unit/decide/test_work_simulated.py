@@ -127,7 +127,7 @@ def rate_that_needs(machine, mix, replicas):
             reached=reached,
             spread=mix.spread,
             burst=burst_of(machine, mix, reached, BOTH),
-            staffing=Staffing(),
+            staffing=Staffing(miss=0.005, reserve=0.03),
         )
         low, high = (middle, high) if found.replicas <= replicas else (low, middle)
     return low

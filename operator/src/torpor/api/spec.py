@@ -116,7 +116,8 @@ class Scaling(ApiModel):
     idle_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
     """
     For how long no request may have been waiting or running before the fleet goes to zero, where
-    minReplicas is 0. Absent: 600.
+    minReplicas is 0. Absent: chosen from the measured cold start and the recorded pauses between requests;
+    600 until a cold start was measured.
     """
     schedule: Schedule | None = None
     """Hours and dates with other bounds. Absent: minReplicas and maxReplicas hold at any time."""

@@ -19,7 +19,7 @@ from torpor.decide.decision import EXTERNAL_OWNER
 from torpor.decide.memory import Memory
 from torpor.decide.modes import kept, told_external, told_kept
 from torpor.decide.observation import Observation, Policy
-from torpor.decide.signals import Reading
+from torpor.decide.signals import QUEUE_DEPTH, Reading
 from torpor.decide.values import Unknown
 
 Verdict: TypeAlias = tuple[int, str] | None
@@ -34,7 +34,9 @@ class Facts:
     memory: with this look already in it. credited: replicas that are starting within their credit. wanted:
     somebody waits for the fleet or arrived since the last look. idle_for: seconds of watched, unbroken
     silence, or None. unsure: what runs and waits is not known in full. ahead: what is foreseen. window, idle:
-    seconds for which a lower need, and silence, must last.
+    seconds for which a lower need, and silence, must last. planned: replicas for the work that comes and that
+    waits, where their capacity is known and not guessed. patience: seconds for which that is believed against
+    a queue.
     """
 
     asked: int
@@ -50,6 +52,8 @@ class Facts:
     ahead: Ahead = NOTHING_AHEAD
     window: float = 0.0
     idle: float = 0.0
+    planned: int | None = None
+    patience: float = 0.0
 
     @property
     def current(self) -> int:
@@ -73,6 +77,33 @@ def serves_in_closed_hours(facts: Facts) -> bool:
     if seen is not None and facts.now - seen < period:
         return True
     return facts.unsure and facts.current > 0 and facts.memory.watched(facts.now) < period
+
+
+def drained(readings: tuple[Reading, ...], planned: int | None, current: int, *, late: bool) -> int | None:
+    """Replicas that work off the queue by themselves, where the queue asks for more than these; else None.
+    late: it has lasted longer than the plan is believed.
+    """
+    if planned is None or late:
+        return None
+    queue = max((r.raw or 0 for r in readings if r.name == QUEUE_DEPTH), default=0)
+    others = max((r.raw or 0 for r in readings if r.name != QUEUE_DEPTH), default=0)
+    number = max(planned, others, current)
+    return number if number < queue else None
+
+
+def queue_drains(facts: Facts) -> Verdict:
+    """A queue that the planned replicas will have worked off needs no others, which would come after it is
+    gone. The plan is believed for a limited time: a queue that lasts longer than that is right, and the
+    capacity was wrong.
+    """
+    since = facts.memory.queued_since
+    late = since is not None and facts.now - since > facts.patience
+    number = drained(facts.readings, facts.planned, facts.current, late=late)
+    if number is None or number >= facts.asked:
+        return None
+    return number, (
+        f"{number} work off what waits before others could start; if it lasts {facts.patience:.0f} s, they do"
+    )
 
 
 def forecast(facts: Facts) -> Verdict:
@@ -260,6 +291,7 @@ class Clamp:
 
 
 CLAMPS = (
+    Clamp("QueueDrains", queue_drains),
     Clamp("Forecast", forecast),
     Clamp("UnknownNeverLowers", unknown_never_lowers),
     Clamp("PartialView", partial_view),

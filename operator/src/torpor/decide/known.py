@@ -12,9 +12,10 @@ ever leaves it. A part that is damaged, or of another version, is empty after `l
 and until then the careful state holds for that part alone.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torpor.decide import learning, traffic
 from torpor.decide.learning import Learned
@@ -47,8 +48,7 @@ class Kept:
     idle: float
 
 
-@dataclass(frozen=True, slots=True)
-class Still:
+class Still(NamedTuple):
     """Counters that do not move: of `name`, their sum, and since when (caller's clock) it is the same while
     there is work.
     """
@@ -59,12 +59,29 @@ class Still:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """The last check for engines that hang (`wedged`). at: when, on the caller's clock. stills: engines that
+    claim to run; every: the same of all together, None while nothing is under way. hung: names; frozen: no
+    engine counts what the gateways see.
+    """
+
+    at: float = -math.inf
+    stills: tuple[Still, ...] = ()
+    every: Still | None = None
+    hung: tuple[str, ...] = ()
+    frozen: bool = False
+
+
+NO_WATCH = Watch()
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """See the module. Times are seconds on the caller's clock.
 
     tally, tally_at: what the gateways had counted at the last look. counters: the engines' last reports that
     a sample can begin at. model, model_at: what was put together of hardware, traffic and objectives, and
-    when. stills: engines whose counters did not move lately; still: the same of all of them together.
+    when. kept: periods that follow from the pauses. watch: the last check for engines that hang.
     """
 
     learned: Learned | None = None
@@ -79,8 +96,7 @@ class Known:
     model: Model | None = None
     model_at: float = 0.0
     kept: Kept | None = None
-    stills: tuple[Still, ...] = ()
-    still: Still | None = None
+    watch: Watch = NO_WATCH
 
     def dump(self) -> dict[str, Any]:
         """What is worth keeping, as JSON values, below 24 KiB of text."""

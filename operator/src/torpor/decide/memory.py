@@ -35,8 +35,8 @@ class Memory:
     last look. short_since: since when the Deployment has fewer pods than it asks for. closed: the schedule
     allowed no replica at the last look. closed_demand: when requests were last seen in these closed hours.
     wanted_at: the last look that found somebody who wants the fleet. overslept: the owner's idle time ended
-    although requests were foreseen; no forecast wakes the fleet until they are foreseen anew. known: what was
-    learned.
+    although requests were foreseen; no forecast wakes the fleet until they are foreseen anew. queued_since:
+    since when the queue has asked for more replicas than there are, without a break. known: what was learned.
     """
 
     seen_at: float | None = None
@@ -49,6 +49,7 @@ class Memory:
     closed_demand: float | None = None
     wanted_at: float | None = None
     overslept: bool = False
+    queued_since: float | None = None
     known: Known = NOTHING
 
     def resumed(self, now: float) -> "Memory":

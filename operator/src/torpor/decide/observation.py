@@ -85,7 +85,7 @@ class Observation:
     replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
     revision is under way and still within its time. wall: UTC seconds since the epoch, None where the time of
     day is not known (then nothing is foreseen). offset: seconds by which local time is ahead of UTC there.
-    new: there is no Deployment yet, so no number to keep.
+    new: there is no Deployment yet, so no number to keep. ready: those engines that answer now, derived.
     """
 
     replicas: int
@@ -95,11 +95,10 @@ class Observation:
     wall: float | None = None
     offset: float = 0.0
     new: bool = False
+    ready: tuple[Engine, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def ready(self) -> tuple[Engine, ...]:
-        """The engines that answer now."""
-        return tuple(engine for engine in self.engines if engine.ready)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ready", tuple(engine for engine in self.engines if engine.ready))
 
 
 @dataclass(frozen=True, slots=True)

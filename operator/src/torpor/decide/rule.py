@@ -12,18 +12,20 @@ from torpor.api import constants
 from torpor.decide import decision as words
 from torpor.decide import economics, modes, signals
 from torpor.decide.ahead import look_ahead
-from torpor.decide.clamps import CLAMPS, Facts
+from torpor.decide.clamps import CLAMPS, Facts, drained
 from torpor.decide.decision import Basis, ClampLine, Decision
+from torpor.decide.gauges import Gauges, count
 from torpor.decide.known import Known
 from torpor.decide.memory import Memory, remember
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.study import load as load_now
-from torpor.decide.study import paused, periods, study, works
+from torpor.decide.study import paused, study, works
 from torpor.decide.values import Unknown, Value, measured
 from torpor.decide.wedged import trusted
-from torpor.decide.work import Need
-from torpor.decide.work_rate import WORK_RATE, Load, assess, reading_of, sentence
+from torpor.decide.work import Need, Staffing
+from torpor.decide.work_rate import WORK_RATE, Load, Model, assess, reading_of, sentence
 
+PATIENCE = 2.0  # cold starts for which the plan is believed against a queue, and the time to work it off
 SHORTEST_WINDOW = 30.0  # seconds: a lower need that lasts less is noise, whatever a start costs
 
 
@@ -44,19 +46,20 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     if policy.mode == constants.PAUSED:
         return modes.paused(observation, policy, memory)
     memory = memory.resumed(now)
-    known, observation = trusted(memory.known, observation, now)
-    known = periods(study(known, observation, policy, now), policy, now)
+    watch, observation = trusted(memory.known, observation, now)
+    known = study(memory.known, observation, policy, now, watch)
+    gauges = count(observation)
     starting, memory = _starting(observation, policy, memory, now)
     arrived = memory.arrivals is not None and observation.demand.arrivals != memory.arrivals
     wanted = arrived or _positive(observation.demand.held) or _positive(observation.demand.queued)
-    silent = not arrived and _silent(observation)
+    silent = not arrived and _silent(observation, gauges)
     idle_since = (memory.idle_since if memory.idle_since is not None else now) if silent else None
     if starting.credited:
         idle_since = None
     idle_for = None if idle_since is None else now - idle_since
 
-    work = _work(known, observation, policy, wanted=wanted)
-    readings = signals.read(observation, policy)
+    work = _work(known, observation, policy, gauges, wanted=wanted)
+    readings = signals.read(observation, policy, gauges)
     if work.reading is not None:
         readings = (*readings, work.reading)
     counted = [reading.raw for reading in readings if reading.raw is not None]
@@ -67,8 +70,18 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         observation, policy, memory, now, arrived=arrived, woken=starting.credited > 0
     )
     complete = _complete(readings)
-    known = paused(known, (0 if silent else max(base, 1)) if complete else None, now)
-    soon = base if ahead.replicas is None or observation.replicas == 0 else max(base, ahead.replicas)
+    queue = readings[0].raw or 0
+    queued_since = None
+    if 0 < observation.replicas < queue:
+        queued_since = now if memory.queued_since is None else memory.queued_since
+    sure = work.reading is not None and work.model is not None and work.model.proven
+    planned = work.reading.raw if sure and work.reading and not work.reading.partial else None
+    start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
+    patience = start + Staffing().drain_seconds
+    late = queued_since is not None and now - queued_since > patience
+    needed = drained(readings, planned, observation.replicas, late=late) or base
+    known = paused(known, (0 if silent else max(needed, 1)) if complete else None, now)
+    soon = needed if ahead.replicas is None or observation.replicas == 0 else max(needed, ahead.replicas)
     careful = soon if complete else max(soon, observation.replicas)
     memory = replace(
         memory,
@@ -79,6 +92,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         closed_demand=closed_demand,
         recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
         overslept=ahead.asleep > 0 and memory.overslept,
+        queued_since=queued_since,
         known=known,
     )
     facts = Facts(
@@ -91,10 +105,12 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         credited=starting.credited,
         wanted=wanted,
         idle_for=idle_for,
-        unsure=_unsure(observation),
+        unsure=policy.closed and _unsure(observation),
         ahead=ahead,
         window=window,
         idle=idle,
+        planned=planned,
+        patience=patience,
     )
     lines: list[ClampLine] = []
     for clamp in CLAMPS:
@@ -131,12 +147,16 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The signal of arriving work; all None where it is none here. told: its sentence."""
+    """The signal of arriving work; all None where it is none here."""
 
     reading: signals.Reading | None = None
     need: Need | None = None
     load: Load | None = None
-    told: str = ""
+    model: Model | None = None
+
+    def told(self, replicas: int) -> str:
+        """The signal as a sentence, "" where there is none."""
+        return sentence(self.need, self.model, replicas) if self.need and self.model else ""
 
     @property
     def requests(self) -> float | None:
@@ -145,14 +165,14 @@ class _Work:
         return rate if isinstance(rate, float) else None
 
 
-def _work(known: Known, observation: Observation, policy: Policy, *, wanted: bool) -> _Work:
+def _work(known: Known, observation: Observation, policy: Policy, gauges: Gauges, *, wanted: bool) -> _Work:
     """Read the arriving work. What an empty fleet's averages still hold of requests that went is no demand:
     at zero somebody has to want it.
     """
     model = known.model
     if model is None or not works(policy):
         return _Work()
-    found = signals.waiting(observation)
+    found = signals.waiting(observation, gauges)
     load = load_now(known, observation, found.queue)
     if load is None:
         return _Work()
@@ -161,7 +181,7 @@ def _work(known: Known, observation: Observation, policy: Policy, *, wanted: boo
         asked = replace(load, requests=0.0, prompt_tokens=0.0)
     needed, gap = assess(asked, model)
     reading = reading_of(needed, gap or found.gap, model, observation.replicas)
-    return _Work(reading, needed, load, sentence(needed, model, observation.replicas) if needed else "")
+    return _Work(reading, needed, load, model)
 
 
 def _window(known: Known, policy: Policy) -> float:
@@ -190,14 +210,12 @@ def _positive(value: Value) -> bool:
     return not isinstance(number, Unknown) and number > 0
 
 
-def _silent(observation: Observation) -> bool:
+def _silent(observation: Observation, gauges: Gauges) -> bool:
     """Whether everything is known, fresh and zero: every gateway and every ready engine."""
     demand = observation.demand
-    if not demand.complete:
+    if not demand.complete or not gauges.idle:
         return False
-    if any(isinstance(measured(engine.kv), Unknown) for engine in observation.ready):
-        return False
-    return all(measured(gauge) == 0 for gauge in _gauges(observation))
+    return all(measured(gauge) == 0 for gauge in (demand.held, demand.queued, demand.in_flight))
 
 
 def _unsure(observation: Observation) -> bool:
@@ -293,8 +311,8 @@ def _asked(facts: Facts, base: int, work: _Work) -> tuple[str, str]:
     if leading is None or base == facts.current:
         told = [f"{r.name} {r.value:.2f} of {r.target:g}" for r in facts.readings if r.value is not None]
         return words.STEADY, ", ".join(told) or "no signal is known"
-    if leading.name == WORK_RATE and work.told:
-        return words.SCALE_IN if base < facts.current else words.WORK_RATE, work.told
+    if leading.name == WORK_RATE:
+        return words.SCALE_IN if base < facts.current else words.WORK_RATE, work.told(facts.current)
     told_value = f"{leading.name} is {leading.value or 0:.2f} per replica, target {leading.target:g}"
     if base < facts.current:
         return words.SCALE_IN, f"{told_value}; {base} would still meet every target"

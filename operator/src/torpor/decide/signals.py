@@ -14,12 +14,13 @@ never to lower.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torpor.decide.observation import Engine, Observation, Policy
-from torpor.decide.values import Unknown, Value, measured, utilization
+from torpor.decide.gauges import Gauges, count
+from torpor.decide.observation import Observation, Policy
+from torpor.decide.values import Unknown, Value, measured
 
 TOLERANCE = 0.1  # share of the target within which a reading asks for nothing
 
@@ -48,29 +49,32 @@ class Reading:
     age: float | None = None
 
 
-def read(observation: Observation, policy: Policy) -> tuple[Reading, ...]:
-    """Read every signal. The order is that of the status."""
-    return queue_depth(observation, policy), kv_cache_utilization(observation, policy)
+def read(observation: Observation, policy: Policy, gauges: Gauges | None = None) -> tuple[Reading, ...]:
+    """Read the two signals of waiting and of cache. The order is that of the status. gauges: of the
+    observation, where they were counted already.
+    """
+    counted = gauges or count(observation)
+    found = waiting(observation, counted)
+    queue = queue_depth(observation, policy, counted, found)
+    return queue, kv_cache_utilization(observation, policy, counted)
 
 
-def queue_depth(observation: Observation, policy: Policy) -> Reading:
+def queue_depth(observation: Observation, policy: Policy, gauges: Gauges, found: "Waiting") -> Reading:
     """Requests that wait for capacity: inside the engines, and at the gateways beyond what free places take
     at once.
     """
-    ready = observation.ready
-    found = waiting(observation)
     if isinstance(found.queue, Unknown):
         return Reading(QUEUE_DEPTH, None, policy.queue_target, None, found.queue)
     queue, gap = found.queue, found.gap
-    replicas = min(len(ready), observation.replicas)
+    replicas = min(gauges.ready, observation.replicas)
     if replicas == 0:
         raw = _to_start_with(found.held, observation, policy)
         return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap)
+    running = gauges.running.total or 0.0
 
     def queue_of(number: int) -> float:
         """The queue that `number` replicas would have: what runs beyond their places waits again."""
         places = policy.max_num_seqs
-        running = _sum((e.name, e.running) for e in ready)[0] or 0.0
         return max(queue, running + queue - number * places) if places else queue
 
     raw = _replicas(queue, replicas, policy.queue_target, queue_of)
@@ -87,25 +91,25 @@ class Waiting(NamedTuple):
     gap: str
 
 
-def waiting(observation: Observation) -> Waiting:
+def waiting(observation: Observation, gauges: Gauges) -> Waiting:
     """Count those who wait: inside the engines, and at the gateways beyond what free places take at once."""
-    ready, demand = observation.ready, observation.demand
-    inside, gap = _sum((e.name, e.waiting) for e in ready)
-    outside, gap_at_gateways = _sum((("gateways", demand.held), ("gateways", demand.queued)))
-    if not demand.complete:
-        gap_at_gateways = gap_at_gateways or demand.gap
-    gap = gap or gap_at_gateways
-    if outside is None and (inside is None or not ready):
+    demand = observation.demand
+    inside, gap = gauges.waiting.total, gauges.waiting.gap
+    parts = [measured(demand.held), measured(demand.queued)]
+    known = [part for part in parts if not isinstance(part, Unknown)]
+    gaps = {f"gateways: {part.reason}" for part in parts if isinstance(part, Unknown)}
+    if not gap:
+        gap = "; ".join(sorted(gaps)) or ("" if demand.complete else demand.gap)
+    if not known and inside is None:
         return Waiting(Unknown(gap or "nothing reports"), 0.0, gap)
-    held = outside or 0.0
-    return Waiting((inside or 0.0) + max(0.0, held - _free_places(ready)), held, gap)
+    held = sum(known)
+    return Waiting((inside or 0.0) + max(0.0, held - gauges.free), held, gap)
 
 
-def kv_cache_utilization(observation: Observation, policy: Policy) -> Reading:
+def kv_cache_utilization(observation: Observation, policy: Policy, gauges: Gauges) -> Reading:
     """Mean share of the KV cache in use over the ready replicas; one that does not report counts as empty."""
-    ready = observation.ready
     asleep = observation.replicas == 0
-    if asleep or not ready:
+    if asleep or not gauges.ready:
         # Nothing is meant to run, so nothing is full: pods of a fleet just put to sleep may still be there.
         # A fleet that waits for its first replica is the queue's business.
         return Reading(
@@ -115,10 +119,10 @@ def kv_cache_utilization(observation: Observation, policy: Policy) -> Reading:
             0 if asleep else None,
             None if asleep else Unknown("no replica is ready"),
         )
-    used, gap = _sum((e.name, utilization(e.kv)) for e in ready)
+    used, gap = gauges.kv.total, gauges.kv.gap
     if used is None:
         return Reading(KV_CACHE_UTILIZATION, None, policy.kv_target, None, Unknown(gap))
-    replicas = min(len(ready), observation.replicas)
+    replicas = min(gauges.ready, observation.replicas)
     raw = _replicas(used, replicas, policy.kv_target, lambda _: used)
     return Reading(KV_CACHE_UTILIZATION, used / replicas, policy.kv_target, raw, partial=bool(gap), gap=gap)
 
@@ -140,26 +144,3 @@ def _to_start_with(held: float, observation: Observation, policy: Policy) -> int
     if held <= 0:
         return min(observation.replicas, 1)
     return max(1, math.ceil(held / ((policy.max_num_seqs or 0) + policy.queue_target)))
-
-
-def _free_places(ready: Iterable[Engine]) -> float:
-    """Sequences that the ready engines could start at once; an engine that does not say has none."""
-    free = 0.0
-    for engine in ready:
-        running, waiting = measured(engine.running), measured(engine.waiting)
-        if engine.max_num_seqs and not isinstance(running, Unknown) and not isinstance(waiting, Unknown):
-            free += max(0.0, engine.max_num_seqs - running - waiting)
-    return free
-
-
-def _sum(parts: Iterable[tuple[str, Value]]) -> tuple[float | None, str]:
-    """Add up what is known: (sum, or None if nothing is; what is missing and why, or "")."""
-    total: float | None = None
-    gaps = []
-    for name, part in parts:
-        value = measured(part)
-        if isinstance(value, Unknown):
-            gaps.append(f"{name}: {value.reason}")
-        else:
-            total = (total or 0.0) + value
-    return total, "; ".join(dict.fromkeys(gaps))

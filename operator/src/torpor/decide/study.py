@@ -2,45 +2,78 @@
 
 Each part of `Known` is brought up to date where the observation has something for it, and left as it is
 where it has not: a counter that went back, a gateway that is silent, an hour without a wall clock teach
-nothing, and nothing is what they change. Learning costs time at every look, so it is bounded: at most
-`SAMPLED` replicas are sampled at one look, those whose last sample is oldest first, and the model that is
-made of it all is made anew only when it is `MODEL_SECONDS` old.
+nothing, and nothing is what they change. Learning costs time at every look, so it is bounded: a few replicas
+are followed and one of them is sampled at a look, the model that is made of it all is made anew only when it
+is `MODEL_SECONDS` old, and the look that ends a minute does nothing else.
 """
 
 import math
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 from torpor.decide import economics, learning, samples, traffic
 from torpor.decide.forecast import horizon_minutes, newsvendor
-from torpor.decide.known import Kept, Known
+from torpor.decide.known import Kept, Known, Watch
 from torpor.decide.learning import Learned
+from torpor.decide.minutes import Meter
 from torpor.decide.observation import Observation, Policy, Tally
+from torpor.decide.profile import Profile
 from torpor.decide.samples import Counters
+from torpor.decide.track import Track
 from torpor.decide.traffic import Counts
 from torpor.decide.values import Unknown, Value
 from torpor.decide.work import utilization
 from torpor.decide.work_rate import Load, arriving, expected_utilization, load_of, model_of
 
-SAMPLED = 2  # replicas sampled at one look
-FOLLOWED = 16  # replicas whose counters are kept between looks
+FOLLOWED = 4  # replicas that are sampled; they are alike, and four tell what one does
 SAMPLE_SECONDS = 10.0  # between two samples of a replica: shorter ones say little more and cost as much
+FEWEST_RUNNING = 3.0  # sequences in a sample's batch: below, the engine idled between steps, and that is none
 MODEL_SECONDS = 5.0
-LATE, IDLE = 9.0, 1.0  # cost of a replica that is missing, over one that idles for the same time
+LATE, IDLE = 6.0, 1.0  # cost of a replica that is missing, over one that idles for the same time
 LOOK_SECONDS = 10.0  # between two looks, at the most usual: how much later than now an order may be given
+SHARE = newsvendor(LATE, IDLE)  # the quantile that the forecast is read at
 KEPT_SECONDS = 300.0  # for which periods that follow from the pauses are not worked out again
 
 
-def study(known: Known, observation: Observation, policy: Policy, now: float) -> Known:
-    """Return what is known after a look at `now` (seconds, monotonic)."""
-    seconds, counts, known = _counted(known, observation, now)
-    if counts is not None:
-        known = replace(known, traffic=traffic.observe(known.traffic, counts))
-    if not works(policy):
-        return known
-    known, minute_ended = _metered(known, observation, policy, seconds, counts)
-    if not minute_ended:  # one long piece of work a look
-        known = _modelled(_learned(known, observation, policy, seconds), policy, now)
-    return known if known.model else _modelled(known, policy, now)
+def study(known: Known, observation: Observation, policy: Policy, now: float, watch: Watch) -> Known:
+    """Return what is known after a look at `now` (seconds, monotonic). watch: this look's check for engines
+    that hang.
+    """
+    seconds, counts = _counted(known, observation, now)
+    tally, tally_at = known.tally, known.tally_at
+    if observation.demand.tally is not None and seconds != 0 and _sound(observation.demand.tally):
+        tally, tally_at = observation.demand.tally, now
+    seen = known.traffic if counts is None else traffic.observe(known.traffic, counts)
+    learned, counters, model, model_at = known.learned, known.counters, known.model, known.model_at
+    meter, track, profile = known.meter, known.track, known.profile
+    kept, ended = known.kept, False
+    # Of four long pieces of work one is done a look, so that none is long.
+    if works(policy):
+        meter, track, profile, ended = _metered(known, observation, policy, seconds, counts)
+        age = now - model_at
+        if model is None or not 0 <= age < max(MODEL_SECONDS, 1.5 * seconds):
+            if not ended or model is None:
+                assert policy.hardware is not None
+                learned = _start(learned, policy)
+                model, model_at = model_of(policy.hardware, learned, seen, policy.objectives), now
+        elif not ended:
+            learned, counters = _learned(known, observation, policy, seconds)
+    if not ended:
+        kept = _periods(known, policy, now)
+    return Known(
+        learned,
+        seen,
+        profile,
+        track,
+        known.pauses,
+        meter,
+        tally,
+        tally_at,
+        counters,
+        model,
+        model_at,
+        kept,
+        watch,
+    )
 
 
 def works(policy: Policy) -> bool:
@@ -49,11 +82,6 @@ def works(policy: Policy) -> bool:
     """
     wanted = policy.objectives.ttft_ms is not None or policy.objectives.itl_ms is not None
     return policy.hardware is not None and wanted
-
-
-def share() -> float:
-    """The quantile that the forecast is read at."""
-    return newsvendor(LATE, IDLE)
 
 
 def load(known: Known, observation: Observation, waiting: Value) -> Load | None:
@@ -75,40 +103,36 @@ def paused(known: Known, need: int | None, now: float) -> Known:
     return known if need is None else replace(known, pauses=known.pauses.add(need, now))
 
 
-def periods(known: Known, policy: Policy, now: float) -> Known:
-    """Bring the periods that follow from the pauses up to date (`Known.kept`)."""
-    cold_start, kept = policy.cold_start, known.kept
+def _periods(known: Known, policy: Policy, now: float) -> Kept | None:
+    """The periods that follow from the pauses, up to date."""
+    cold_start, kept, pauses = policy.cold_start, known.kept, known.pauses
     if cold_start is None or not (math.isfinite(cold_start) and cold_start >= 0):
-        return known if kept is None else replace(known, kept=None)
+        return None
     if kept and kept.cold_start == cold_start and 0 <= now - kept.at < KEPT_SECONDS:
-        return known
-    pauses = known.pauses
-    return replace(
-        known,
-        kept=Kept(
-            now,
-            cold_start,
-            economics.keep_alive(pauses.surplus, cold_start),
-            economics.idle_seconds(pauses.asleep, cold_start),
-        ),
-    )
+        return kept
+    keep = economics.keep_alive(pauses.surplus, cold_start)
+    return Kept(now, cold_start, keep, economics.idle_seconds(pauses.asleep, cold_start))
 
 
 def _sound(tally: Tally) -> bool:
-    return all(0 <= number <= traffic.LARGEST for number in astuple(tally))
+    most = traffic.LARGEST
+    return (
+        0 <= tally.arrivals <= most
+        and 0 <= tally.prompt_tokens <= most
+        and 0 <= tally.completed <= most
+        and 0 <= tally.output_tokens <= most
+        and 0 <= tally.prompt_squares <= most
+        and 0 <= tally.output_squares <= most
+        and 0 <= tally.products <= most
+    )
 
 
-def _counted(known: Known, observation: Observation, now: float) -> tuple[float, Counts | None, Known]:
-    """Seconds since the last look, what was counted in them where that is known, and the counters kept."""
+def _counted(known: Known, observation: Observation, now: float) -> tuple[float, Counts | None]:
+    """Seconds since the last counts, and what was counted in them where that is known."""
     tally, before, at = observation.demand.tally, known.tally, known.tally_at
-    seconds = 0.0 if at is None else now - at
-    if tally is None or not _sound(tally):
-        return seconds, None, known
-    if 0 <= seconds < 1e-3 and before is not None:
-        return 0.0, None, known
-    known = replace(known, tally=tally, tally_at=now)
-    if before is None or seconds <= 0:
-        return seconds, None, known
+    seconds = math.nan if at is None else now - at
+    if tally is None or before is None or not seconds > 0 or not _sound(tally):
+        return seconds, None
     grown = Counts(
         seconds,
         tally.arrivals - before.arrivals,
@@ -117,7 +141,7 @@ def _counted(known: Known, observation: Observation, now: float) -> tuple[float,
         tally.output_tokens - before.output_tokens,
         *_squares(tally, before),
     )
-    return seconds, grown if grown.sound else None, known
+    return seconds, grown if grown.sound else None
 
 
 def _squares(tally: Tally, before: Tally) -> tuple[float, float, float] | tuple[None, None, None]:
@@ -133,37 +157,45 @@ def _squares(tally: Tally, before: Tally) -> tuple[float, float, float] | tuple[
 
 def _metered(
     known: Known, observation: Observation, policy: Policy, seconds: float, counts: Counts | None
-) -> tuple[Known, bool]:
+) -> tuple[Meter, Track, Profile, bool]:
     """Feed the minute, and with each minute that ended the forecast and the profile; whether one ended."""
-    wall, model = observation.wall, known.model
-    if wall is None or model is None or not math.isfinite(wall) or seconds <= 0:
-        return known, False
+    wall, model, meter, track, profile = (
+        observation.wall,
+        known.model,
+        known.meter,
+        known.track,
+        known.profile,
+    )
+    if wall is None or model is None or not math.isfinite(wall) or not seconds > 0:
+        return meter, track, profile, False
     rate: Value = Unknown("not every gateway counted")
     if counts is not None and observation.demand.complete:
         rate = arriving(model, counts.arrivals, counts.prompt_tokens) / seconds
-    meter, ended = known.meter.read(rate, wall - seconds, wall)
+    meter, ended = meter.read(rate, wall - seconds, wall)
     offset = observation.offset if math.isfinite(observation.offset) else 0.0
-    track, profile = known.track, known.profile
     horizon = horizon_minutes(policy.cold_start or 0.0, LOOK_SECONDS)
     for minute in ended:
-        track = track.add(minute, profile, offset, horizon, share())
+        track = track.add(minute, profile, offset, horizon, SHARE)
         profile = profile.add(minute, offset)
-    return replace(known, meter=meter, track=track, profile=profile), bool(ended)
+    return meter, track, profile, bool(ended)
 
 
-def _learned(known: Known, observation: Observation, policy: Policy, seconds: float) -> Known:
+def _learned(
+    known: Known, observation: Observation, policy: Policy, seconds: float
+) -> tuple[Learned, tuple[Counters, ...]]:
+    """Take the sample that is due, if one is, and learn from it."""
     hardware = policy.hardware
-    if hardware is None:
-        return known
+    assert hardware is not None
     learned = _start(known.learned, policy)
     due, kept = _due(known.counters, observation)
-    found, at_ends = samples.collect(kept, due, hardware.max_num_batched_tokens)
-    learned = learning.learn(learned, found)
-    if found and seconds > 0:
-        learned = _calibrated(learned, known, observation, found, seconds)
-    sampled = {report.replica for report in due}
-    counters = (*(report for report in kept if report.replica not in sampled), *at_ends)
-    return replace(known, learned=learned, counters=counters)
+    if due is None:
+        return learned, kept
+    found, at_end = samples.collect(kept, (due,), hardware.max_num_batched_tokens)
+    if found and found[0].running >= FEWEST_RUNNING:
+        learned = learning.learn(learned, found)
+        if seconds > 0:
+            learned = _calibrated(learned, known, observation, found[0], seconds)
+    return learned, (*(report for report in kept if report.replica != due.replica), *at_end)
 
 
 def _start(learned: Learned | None, policy: Policy) -> Learned:
@@ -180,33 +212,36 @@ def _start(learned: Learned | None, policy: Policy) -> Learned:
 
 def _due(
     kept: tuple[Counters, ...], observation: Observation
-) -> tuple[tuple[Counters, ...], tuple[Counters, ...]]:
-    """The reports to take samples of now, and the kept ones of replicas that still answer."""
-    reports = {
-        engine.name: engine.counters
-        for engine in observation.engines
-        if engine.ready and engine.counters is not None
-    }
-    kept = tuple(old for old in kept if old.replica in reports)
-    olds = {old.replica: old for old in kept}
-    due: list[Counters] = []
-    for old in sorted(kept, key=lambda old: old.at):
-        if len(due) == SAMPLED:
+) -> tuple[Counters | None, tuple[Counters, ...]]:
+    """The report to take a sample of now, the one whose last was longest ago, or one to begin with; and the
+    kept ones of replicas that still answer.
+    """
+    names = {old.replica for old in kept}
+    reports: dict[str, Counters] = {}
+    fresh = None
+    for engine in observation.ready:
+        if engine.counters is None:
+            continue
+        if engine.name in names:
+            reports[engine.name] = engine.counters
+        elif fresh is None and len(kept) < FOLLOWED:
+            fresh = engine.counters
+        if len(reports) == len(kept) and (fresh or len(kept) == FOLLOWED):
             break
+    kept = tuple(old for old in kept if old.replica in reports)
+    for old in sorted(kept, key=_at):
         report = reports[old.replica]
         if report.at - old.at >= SAMPLE_SECONDS or report.boot != old.boot or report.at < old.at:
-            due.append(report)
-    room = FOLLOWED - len(kept)
-    fresh = [report for name, report in reports.items() if name not in olds][: max(0, min(room, SAMPLED))]
-    return (*due, *fresh), kept
+            return report, kept
+    return fresh, kept
+
+
+def _at(counters: Counters) -> float:
+    return counters.at
 
 
 def _calibrated(
-    learned: Learned,
-    known: Known,
-    observation: Observation,
-    found: tuple[samples.Sample, ...],
-    seconds: float,
+    learned: Learned, known: Known, observation: Observation, found: samples.Sample, seconds: float
 ) -> Learned:
     demand, model = observation.demand, known.model
     if demand.tally is None or model is None:
@@ -215,13 +250,4 @@ def _calibrated(
     expected = expected_utilization(busy, model, len(observation.ready))
     if expected is None:
         return learned
-    shown = sum(utilization(sample.step_ms, model.hardware) for sample in found) / len(found)
-    return learning.calibrate(learned, shown, expected, seconds)
-
-
-def _modelled(known: Known, policy: Policy, now: float) -> Known:
-    """Put the model together where the kept one is too old."""
-    if policy.hardware is None or (known.model and 0 <= now - known.model_at < MODEL_SECONDS):
-        return known
-    model = model_of(policy.hardware, known.learned, known.traffic, policy.objectives)
-    return replace(known, model=model, model_at=now)
+    return learning.calibrate(learned, utilization(found.step_ms, model.hardware), expected, seconds)

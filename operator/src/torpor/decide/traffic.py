@@ -15,7 +15,7 @@ here; without them a squared coefficient of variation of 1 is assumed for both l
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torpor.decide.hardware import Hardware
@@ -141,60 +141,67 @@ def observe(traffic: Traffic, counts: Counts) -> Traffic:
         return traffic
     quick, calm = 1 - math.exp(-counts.seconds / FAST), 1 - math.exp(-counts.seconds / SLOW)
     arrived, prompts = counts.arrivals / counts.seconds, counts.prompt_tokens / counts.seconds
-    traffic = replace(
-        traffic,
-        fast=traffic.fast + quick * (arrived - traffic.fast),
-        slow=traffic.slow + calm * (arrived - traffic.slow),
-        fast_prompt=traffic.fast_prompt + quick * (prompts - traffic.fast_prompt),
-        slow_prompt=traffic.slow_prompt + calm * (prompts - traffic.slow_prompt),
-        watched=min(traffic.watched + counts.seconds, 3600.0),
+    return Traffic(
+        traffic.fast + quick * (arrived - traffic.fast),
+        traffic.slow + calm * (arrived - traffic.slow),
+        traffic.fast_prompt + quick * (prompts - traffic.fast_prompt),
+        traffic.slow_prompt + calm * (prompts - traffic.slow_prompt),
+        min(traffic.watched + counts.seconds, 3600.0),
+        *_lengths(traffic, counts),
+        *_binned(traffic, counts),
     )
-    return _binned(_lengths(traffic, counts), counts)
 
 
-def _lengths(traffic: Traffic, counts: Counts) -> Traffic:
+def _lengths(traffic: Traffic, counts: Counts) -> tuple[float, ...]:
+    """The fields from `prompts` to `products`."""
     # What is larger, 200 requests or two minutes, is remembered: the slower of the two fades decides.
     by_time = counts.seconds / WINDOW_SECONDS
     of_prompts = math.exp(-min(counts.arrivals / WINDOW_REQUESTS, by_time))
     of_outputs = math.exp(-min(counts.completed / WINDOW_REQUESTS, by_time))
-    traffic = replace(
-        traffic,
-        prompts=traffic.prompts * of_prompts + counts.arrivals,
-        prompt_sum=traffic.prompt_sum * of_prompts + counts.prompt_tokens,
-        outputs=traffic.outputs * of_outputs + counts.completed,
-        output_sum=traffic.output_sum * of_outputs + counts.output_tokens,
+    prompts = traffic.prompts * of_prompts + counts.arrivals
+    prompt_sum = traffic.prompt_sum * of_prompts + counts.prompt_tokens
+    means = (
+        prompts,
+        prompt_sum,
+        traffic.outputs * of_outputs + counts.completed,
+        traffic.output_sum * of_outputs + counts.output_tokens,
     )
     if counts.prompt_squares is None or counts.output_squares is None or counts.products is None:
-        return traffic
-    mean_prompt = traffic.prompt or 0.0
-    return replace(
-        traffic,
-        squared=traffic.squared * of_outputs + counts.completed,
-        squared_prompt_sum=traffic.squared_prompt_sum * of_outputs + counts.completed * mean_prompt,
-        prompt_squares=traffic.prompt_squares * of_outputs + counts.prompt_squares,
-        output_squares=traffic.output_squares * of_outputs + counts.output_squares,
-        products=traffic.products * of_outputs + counts.products,
+        return (
+            *means,
+            traffic.squared,
+            traffic.squared_prompt_sum,
+            traffic.prompt_squares,
+            traffic.output_squares,
+            traffic.products,
+        )
+    mean_prompt = prompt_sum / prompts if prompts >= 1 else 0.0
+    return (
+        *means,
+        traffic.squared * of_outputs + counts.completed,
+        traffic.squared_prompt_sum * of_outputs + counts.completed * mean_prompt,
+        traffic.prompt_squares * of_outputs + counts.prompt_squares,
+        traffic.output_squares * of_outputs + counts.output_squares,
+        traffic.products * of_outputs + counts.products,
     )
 
 
-def _binned(traffic: Traffic, counts: Counts) -> Traffic:
+def _binned(traffic: Traffic, counts: Counts) -> tuple[float, ...]:
+    """The fields from `dispersion` to `bin_last`."""
     seconds, arrivals = traffic.bin_seconds + counts.seconds, traffic.bin_arrivals + counts.arrivals
     if seconds < BIN:
-        return replace(traffic, bin_seconds=seconds, bin_arrivals=arrivals)
+        return traffic.dispersion, traffic.bins, seconds, arrivals, traffic.bin_last
     count = arrivals * BIN / seconds
     last, mean = traffic.bin_last, (count + traffic.bin_last) / 2
-    full = replace(traffic, bin_seconds=0.0, bin_arrivals=0.0, bin_last=count)
-    if seconds > 3 * BIN:
-        return replace(full, bin_last=-1.0)  # looks too far apart to compare neighbours
+    if seconds > 3 * BIN:  # looks too far apart to compare neighbours
+        return traffic.dispersion, traffic.bins, 0.0, 0.0, -1.0
     if last < 0 or mean < 1:
-        return full
+        return traffic.dispersion, traffic.bins, 0.0, 0.0, count
     surprise = min((count - last) ** 2 / (2 * mean), MOST_SURPRISE)
     bins = min(traffic.bins + 1, DISPERSION_BINS)
     # The first bins count against ten that saw a Poisson process.
     dispersion = traffic.dispersion + (surprise - traffic.dispersion) / (bins + 10)
-    return replace(
-        full, bins=bins, dispersion=max(DISPERSION_BOUNDS[0], min(DISPERSION_BOUNDS[1], dispersion))
-    )
+    return max(DISPERSION_BOUNDS[0], min(DISPERSION_BOUNDS[1], dispersion)), bins, 0.0, 0.0, count
 
 
 def to_dict(traffic: Traffic) -> dict[str, Any]:

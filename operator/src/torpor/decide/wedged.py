@@ -7,62 +7,66 @@ moves (an exporter that froze at zero). Either, for `WEDGED_AFTER` seconds witho
 of those engines unknown, and what is unknown never lowers; what the gateways see themselves may still raise.
 
 It takes a minute because a long prompt is counted when it is through. An engine without counters is not
-judged: nothing can be said of it.
+judged: nothing can be said of it. The check is made every `CHECK_SECONDS`, and its verdict holds until the
+next.
 """
 
 from dataclasses import replace
 
-from torpor.decide.known import Known, Still
+from torpor.decide.known import Known, Still, Watch
 from torpor.decide.observation import Engine, Observation
 from torpor.decide.samples import MOST_COUNTED
 from torpor.decide.values import Unknown, measured
 
 WEDGED_AFTER = 60.0  # seconds
-MOST_STILL = 64  # engines remembered
+CHECK_SECONDS = 10.0
 
 OWN = Unknown("its counters stand still while it claims to run")
 SEEN = Unknown("its counters stand still while the gateways have requests under way")
 
 
-def trusted(known: Known, observation: Observation, now: float) -> tuple[Known, Observation]:
-    """Return what is known after this look, and the observation with unknown gauges where they are not to be
+def trusted(known: Known, observation: Observation, now: float) -> tuple[Watch, Observation]:
+    """Return the verdict of this look, and the observation with unknown gauges where they are not to be
     believed. now: seconds, monotonic.
     """
-    totals = {engine.name: total for engine in observation.ready if (total := _total(engine)) is not None}
-    if not totals:
-        nothing = not known.stills and known.still is None
-        return known if nothing else replace(known, stills=(), still=None), observation
-    before = {still.name: still for still in known.stills}
-    stills = []
-    hung: set[str] = set()
+    watch = known.watch
+    if not 0 <= now - watch.at < CHECK_SECONDS:
+        watch = _checked(known, observation, now)
+    if not watch.hung and not watch.frozen:
+        return watch, observation
+    engines = tuple(
+        _judged(engine, hung=engine.name in watch.hung, frozen=watch.frozen) for engine in observation.engines
+    )
+    return watch, replace(observation, engines=engines)
+
+
+def _checked(known: Known, observation: Observation, now: float) -> Watch:
+    before = {still.name: still for still in known.watch.stills}
+    stills: list[Still] = []
+    hung = []
+    together, counting = 0.0, False
     for engine in observation.ready:
-        total = totals.get(engine.name)
-        if total is None or not _claims(engine):
+        total = _total(engine)
+        if total is None:
             continue
-        still = _going_on(before.get(engine.name), engine.name, total, now)
+        together, counting = together + total, True
+        if not _claims(engine):
+            continue
+        still = before.get(engine.name)
+        if still is None or still.total != total or still.since > now:
+            still = Still(engine.name, total, now)
         stills.append(still)
         if now - still.since >= WEDGED_AFTER:
-            hung.add(engine.name)
-    still_all = None
+            hung.append(engine.name)
+    if not counting:
+        return Watch(now)
+    every = None
     if _under_way(known, observation):
-        still_all = _going_on(known.still, "", sum(totals.values()), now)
-    frozen = still_all is not None and now - still_all.since >= WEDGED_AFTER
-    known = replace(known, stills=tuple(stills[:MOST_STILL]), still=still_all)
-    if not hung and not frozen:
-        return known, observation
-    engines = tuple(
-        _unknown(engine, OWN if engine.name in hung else SEEN)
-        if engine.name in hung or (frozen and engine.name in totals)
-        else engine
-        for engine in observation.engines
-    )
-    return known, replace(observation, engines=engines)
-
-
-def _going_on(before: Still | None, name: str, total: float, now: float) -> Still:
-    if before is not None and before.total == total and before.since <= now:
-        return before
-    return Still(name, total, now)
+        every = known.watch.every
+        if every is None or every.total != together or every.since > now:
+            every = Still("", together, now)
+    frozen = every is not None and now - every.since >= WEDGED_AFTER
+    return Watch(now, tuple(stills), every, tuple(hung), frozen)
 
 
 def _total(engine: Engine) -> float | None:
@@ -70,9 +74,11 @@ def _total(engine: Engine) -> float | None:
     counters = engine.counters
     if counters is None:
         return None
-    parts = [measured(part, high=MOST_COUNTED) for part in (counters.generated, counters.prompts)]
-    known = [part for part in parts if not isinstance(part, Unknown)]
-    return sum(known) if known else None
+    generated = measured(counters.generated, high=MOST_COUNTED)
+    prompts = measured(counters.prompts, high=MOST_COUNTED)
+    if isinstance(generated, Unknown):
+        return None if isinstance(prompts, Unknown) else prompts
+    return generated if isinstance(prompts, Unknown) else generated + prompts
 
 
 def _claims(engine: Engine) -> bool:
@@ -90,5 +96,9 @@ def _under_way(known: Known, observation: Observation) -> bool:
     return tally is not None and before is not None and tally.completed > before.completed
 
 
-def _unknown(engine: Engine, why: Unknown) -> Engine:
+def _judged(engine: Engine, *, hung: bool, frozen: bool) -> Engine:
+    """The engine, its gauges unknown where it hangs, or where all that counts has stopped counting."""
+    if not engine.ready or not (hung or (frozen and _total(engine) is not None)):
+        return engine
+    why = OWN if hung else SEEN
     return replace(engine, running=why, waiting=why, kv=why)

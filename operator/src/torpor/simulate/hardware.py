@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torpor.decide import hardware as decide
 from torpor.decide.budget import prefill_budget
+from torpor.decide.hardware import Hardware as KnownHardware
 from torpor.decide.work import Mix, Objectives
 from torpor.simulate.profiles import PROFILES, StepCost
 
@@ -142,13 +142,23 @@ def for_objective(
 
     Hardware that costs nothing for some of its load has no such budget and keeps its own.
     """
-    tokens = budget
-    if budget is None and itl_ms is not None and itl_ms > 0 and all(getattr(hardware, n) > 0 for n in COSTS):
-        sizes = (hardware.kv_tokens, hardware.max_num_seqs, hardware.max_num_batched_tokens)
-        machine = decide.Hardware(hardware.name, hardware.a, hardware.b, hardware.c, hardware.d, *sizes)
+    tokens, known = budget, as_known(hardware)
+    if budget is None and itl_ms is not None and itl_ms > 0 and known is not None:
         mix = mean_request(hardware, trace)
-        found = prefill_budget(machine, Objectives(ttft_ms, itl_ms), mix, own_seqs=seqs)
+        found = prefill_budget(known, Objectives(ttft_ms, itl_ms), mix, own_seqs=seqs)
         tokens = found.max_num_batched_tokens
     tokens = tokens or hardware.max_num_batched_tokens
     seqs_now = seqs or min(hardware.max_num_seqs, tokens)
     return replace(hardware, max_num_seqs=seqs_now, max_num_batched_tokens=max(tokens, seqs_now))
+
+
+def as_known(hardware: Hardware) -> KnownHardware | None:
+    """The replica as deciding knows it, the row that a fleet's learning starts from; None for one that costs
+    nothing for some of its load, of which deciding has no use.
+    """
+    h = hardware
+    sizes = (h.kv_tokens, h.max_num_seqs, h.max_num_batched_tokens)
+    try:
+        return KnownHardware(h.name, h.a, h.b, h.c, h.d, *sizes)
+    except ValueError:
+        return None

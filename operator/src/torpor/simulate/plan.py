@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from torpor.api import constants
 from torpor.api.engine_flags import whole_number
-from torpor.decide import hardware as decide_hardware
 from torpor.decide.owner import owner_policy
 from torpor.decide.work import Objectives
 from torpor.simulate import bound, rivals
 from torpor.simulate.conditions import Conditions
 from torpor.simulate.fleet import Setup, SimulationError
-from torpor.simulate.hardware import Hardware, for_objective
+from torpor.simulate.hardware import Hardware, as_known, for_objective
 from torpor.simulate.policies import Static, Torpor
 from torpor.simulate.rivals import Place
 
@@ -112,32 +111,13 @@ def place(service: InferenceService, replica: Hardware, known: Trace) -> Place:
     )
 
 
-def machine_of(replica: Hardware) -> decide_hardware.Hardware | None:
-    """The replica as deciding knows it, the row that a fleet's learning starts from; None for one that costs
-    nothing for some of its load, of which deciding has no use.
-    """
-    try:
-        return decide_hardware.Hardware(
-            replica.name,
-            replica.a,
-            replica.b,
-            replica.c,
-            replica.d,
-            replica.kv_tokens,
-            replica.max_num_seqs,
-            replica.max_num_batched_tokens,
-        )
-    except ValueError:
-        return None
-
-
 def policy(name: str, service: InferenceService, replica: Hardware, known: Trace) -> FleetPolicy:
     """The policy of that name: torpor, static:N, or a rival that knows the load `known`. Raises
     SimulationError.
     """
     if name == "torpor":
         wanted = Objectives(*objectives(service))
-        machine = machine_of(replica)
+        machine = as_known(replica)
         return Torpor(
             lambda p95: dataclasses.replace(
                 owner_policy(service, p95, replica.max_num_seqs), objectives=wanted, hardware=machine
