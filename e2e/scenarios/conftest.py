@@ -35,6 +35,7 @@ ORDER = (
     "failing_wake",
     "wakes_under_traffic",
     "scale_out",
+    "recommend",
     "hold_and_wake",
     "engine_deleted",
     "bad_specs",

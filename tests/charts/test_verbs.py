@@ -14,6 +14,7 @@ from unittest.mock import Mock
 from torpor.cluster.client import Kube
 from torpor.cluster.resources import (
     CHILDREN,
+    CONFIG_MAPS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     EVENTS,
@@ -47,7 +48,9 @@ LEDGER: dict[tuple[str, str, str], Rights] = {
     | rights((FLEETS,), "patch", "/status"),
     ("control/executor.py", "merge", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "patch", "/scale"),
     ("control/executor.py", "merge", "PODS"): rights((PODS,), "patch"),
+    ("control/executor.py", "merge", "CONFIG_MAPS"): rights((CONFIG_MAPS,), "patch"),
     ("control/executor.py", "get", "resource"): rights(CHILDREN, "get"),
+    ("control/executor.py", "get", "CONFIG_MAPS"): rights((CONFIG_MAPS,), "get"),
     ("control/controller.py", "get", "DEPLOYMENTS"): rights((DEPLOYMENTS,), "get"),
     ("control/watches.py", "list", "resource"): set(),  # see test_the_operator_holds_what_it_uses
     ("__main__.py", "request", "'GET'"): set(),  # /version, which everybody may read

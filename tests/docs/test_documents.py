@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torpor import metrics
 from torpor.api import constants, validation
+from torpor.decide import CLAMPS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -52,6 +54,22 @@ def test_every_code_of_a_refusal_is_listed() -> None:
     codes = set(re.findall(r'(?:Refusal|_refuse)\(\s*\d{3},\s*"(\w+)"', source))
     assert len(codes) > 15  # the pattern still finds them
     assert {code for code in codes if f"`{code}`" not in page} == {"unauthorized"}  # of the demand stream
+
+
+def test_every_metric_of_the_operator_is_listed() -> None:
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    listed = set(re.findall(r"`(torpor_\w+)`", page.partition("```")[0] + page.rpartition("```")[2]))
+    found = set()
+    for metric in metrics.REGISTRY.collect():
+        found.add(f"{metric.name}_total" if metric.type == "counter" else metric.name)
+    assert listed == found
+
+
+def test_every_clamp_is_explained_in_its_order() -> None:
+    page = (ROOT / "docs/reference/decisions.md").read_text()
+    section = page.partition("## The clamps, in order")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [clamp.name for clamp in CLAMPS]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -17,7 +17,7 @@ verb that nothing uses is a defect as much as one that is missing.
   resources: [deployments/scale]
   verbs: [patch]
 - apiGroups: [""]
-  resources: [services, persistentvolumeclaims]
+  resources: [services, persistentvolumeclaims, configmaps]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

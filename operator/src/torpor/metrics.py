@@ -1,11 +1,15 @@
 """The operator's own metrics, in the words of the conditions and the decision.
 
 Per fleet there is one series of each kind and it goes when the fleet goes: a dashboard must not show ghosts.
-Reasons are labels because their number is small and fixed; messages are not.
+Reasons are labels because their number is small and fixed; messages are not. Requests and tokens are those
+that the decisions are made of: what this process heard of all gateways since it began to listen, so that a
+number of replicas can be checked against its cause. Each gateway has its own, from its own beginning.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+
+from torpor.decide.observation import Tally
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 FLEET = ("namespace", "name")
@@ -38,18 +42,78 @@ GATEWAY_STREAMS = Gauge(
     "torpor_operator_gateway_streams", "Demand streams by state.", ["state"], registry=REGISTRY
 )
 
-DESIRED = Gauge("torpor_fleet_desired_replicas", "Replicas that were decided.", FLEET, registry=REGISTRY)
+DESIRED = Gauge(
+    "torpor_fleet_desired_replicas", "Replicas that hold: decided, kept or set.", FLEET, registry=REGISTRY
+)
+RECOMMENDED = Gauge(
+    "torpor_fleet_recommended_replicas",
+    "Replicas that Torpor alone would ask for; absent where it does not work them out.",
+    FLEET,
+    registry=REGISTRY,
+)
 READY = Gauge("torpor_fleet_ready_replicas", "Replicas that answer.", FLEET, registry=REGISTRY)
+MODE = Gauge("torpor_fleet_mode", "1 for the mode that holds.", [*FLEET, "mode"], registry=REGISTRY)
 SIGNAL = Gauge(
     "torpor_fleet_signal",
     "What a signal said, per replica; absent while unknown.",
     [*FLEET, "signal"],
     registry=REGISTRY,
 )
+SIGNAL_TARGET = Gauge(
+    "torpor_fleet_signal_target", "What a signal is compared with.", [*FLEET, "signal"], registry=REGISTRY
+)
+SIGNAL_REPLICAS = Gauge(
+    "torpor_fleet_signal_replicas",
+    "Replicas that a signal alone asks for; absent while unknown.",
+    [*FLEET, "signal"],
+    registry=REGISTRY,
+)
+CLAMP = Gauge(
+    "torpor_fleet_clamp_replicas",
+    "By how many replicas a rule changed the number at the last decision; absent where it did not.",
+    [*FLEET, "clamp"],
+    registry=REGISTRY,
+)
+DECISION = Gauge(
+    "torpor_fleet_decision", "1 for the reason of the last decision.", [*FLEET, "reason"], registry=REGISTRY
+)
+SCHEDULE_CLOSED = Gauge(
+    "torpor_fleet_schedule_closed",
+    "1 while the schedule allows no replica, else 0.",
+    FLEET,
+    registry=REGISTRY,
+)
+SCHEDULE_FLOOR = Gauge(
+    "torpor_fleet_schedule_min_replicas",
+    "The fewest replicas that the schedule asks for now.",
+    FLEET,
+    registry=REGISTRY,
+)
+SCHEDULE_CEILING = Gauge(
+    "torpor_fleet_schedule_max_replicas",
+    "The most replicas that the schedule allows now.",
+    FLEET,
+    registry=REGISTRY,
+)
+SCHEDULE_NEXT = Gauge(
+    "torpor_fleet_schedule_next_transition_timestamp_seconds",
+    "When the schedule allows something else, Unix time; absent where it never does.",
+    FLEET,
+    registry=REGISTRY,
+)
 DECISIONS = Counter(
     "torpor_fleet_decisions", "Changes of the number of replicas.", [*FLEET, "reason"], registry=REGISTRY
 )
 WAKES = Counter("torpor_fleet_wakes", "Times the fleet was woken.", FLEET, registry=REGISTRY)
+ARRIVALS = Counter(
+    "torpor_fleet_arrivals", "Requests that wanted the fleet, repeats of clients left out.", FLEET,
+    registry=REGISTRY,
+)  # fmt: skip
+COMPLETED = Counter("torpor_fleet_completed", "Requests that were answered whole.", FLEET, registry=REGISTRY)
+TOKENS = Counter(
+    "torpor_fleet_tokens", "Tokens of the prompts that arrived and of the answers that were completed.",
+    [*FLEET, "kind"], registry=REGISTRY,
+)  # fmt: skip
 COLD_START_SECONDS = Gauge(
     "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
 )
@@ -58,13 +122,27 @@ CONDITION = Gauge(
     [*FLEET, "type"], registry=REGISTRY,
 )  # fmt: skip
 
+_OF_FLEETS: tuple[Gauge | Counter, ...] = (
+    *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
+    *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
+    *(DECISIONS, WAKES, COLD_START_SECONDS, CONDITION, ARRIVALS, COMPLETED, TOKENS),
+)
 _TRUTH = {"True": 1, "False": 0}
 
 
 def forget(namespace: str, name: str) -> None:
     """Drop every series of a fleet."""
-    for metric in (DESIRED, READY, SIGNAL, DECISIONS, WAKES, COLD_START_SECONDS, CONDITION):
+    for metric in _OF_FLEETS:
         metric.remove_by_labels({"namespace": namespace, "name": name})
+
+
+def counted(namespace: str, name: str, before: Tally, now: Tally) -> None:
+    """Record what the gateways counted between two looks."""
+    ARRIVALS.labels(namespace, name).inc(max(0.0, now.arrivals - before.arrivals))
+    COMPLETED.labels(namespace, name).inc(max(0.0, now.completed - before.completed))
+    prompt, output = now.prompt_tokens - before.prompt_tokens, now.output_tokens - before.output_tokens
+    TOKENS.labels(namespace, name, "prompt").inc(max(0.0, prompt))
+    TOKENS.labels(namespace, name, "output").inc(max(0.0, output))
 
 
 def condition(namespace: str, name: str, type_: str, status: str) -> None:

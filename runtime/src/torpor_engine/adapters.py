@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from torpor_engine.flags import flag_value, has_flag, whole_number
 from torpor_engine.outcomes import Outcome, refuse
+from torpor_engine.tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ SHUTDOWN_TIMEOUT_SINCE = (0, 18)
 FLAG_SOURCES = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py", "entrypoints/launchers/cli_args.py")
 POLLED = "/health,/metrics"
 GIB = 1 << 30
+MIG = " MIG"
 # Runs in the engine's Python. find_spec on a top-level package does not import it.
 PROBE = """
 import importlib.metadata as m, importlib.util as u, json, sys
@@ -69,7 +71,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as its driver reports it."""
+    """A GPU as its driver reports it; the name of one that is cut into slices ends with MIG."""
 
     name: str
     memory_bytes: int
@@ -179,7 +181,8 @@ async def find_gpus(children: Children, environ: Mapping[str, str]) -> list[Gpu]
     program = shutil.which("nvidia-smi", path=environ.get("PATH", os.defpath))
     if program is None:
         return []
-    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    fields = "name,memory.total,driver_version,mig.mode.current"
+    query = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         _, output = await children.ask(query, environ, PROBE_SECONDS)
     except (OSError, asyncio.TimeoutError):
@@ -188,12 +191,16 @@ async def find_gpus(children: Children, environ: Mapping[str, str]) -> list[Gpu]
 
 
 def read_gpus(text: str) -> list[Gpu]:
-    """The GPUs in nvidia-smi's CSV of name, memory (MiB) and driver; other lines are skipped."""
+    """The GPUs in nvidia-smi's CSV of name, memory (MiB), driver and MIG mode; other lines are skipped.
+
+    The driver gives the whole card's name and memory even where the container has a slice of it.
+    """
     gpus = []
     for line in text.splitlines():
         words = [word.strip() for word in line.split(",")]
-        if len(words) == 3 and words[1].isdigit():
-            gpus.append(Gpu(words[0], int(words[1]) << 20, words[2]))
+        if len(words) == 4 and words[1].isdigit():
+            name = words[0] + (MIG if words[3] == "Enabled" else "")
+            gpus.append(Gpu(name, int(words[1]) << 20, words[2]))
     return gpus
 
 
@@ -204,7 +211,8 @@ def default_max_num_seqs(args: Sequence[str], gpus: Sequence[Gpu]) -> int:
     A100, else 256; doubled by `--performance-mode throughput`; never above `--max-num-batched-tokens`.
     """
     roomy = bool(gpus) and all(
-        gpu.memory_bytes >= 160 * GIB or (gpu.memory_bytes >= 70 * GIB and "a100" not in gpu.name.lower())
+        (gpu.memory_bytes >= 160 * GIB or (gpu.memory_bytes >= 70 * GIB and "a100" not in gpu.name.lower()))
+        and not gpu.name.endswith(MIG)  # the slice's own memory is not known here
         for gpu in gpus
     )
     number = 1024 if roomy else 256
@@ -215,20 +223,33 @@ def default_max_num_seqs(args: Sequence[str], gpus: Sequence[Gpu]) -> int:
 
 
 def engine_argv(
-    engine: Engine, settings: Settings, source: Source, args: Sequence[str], gpus: Sequence[Gpu]
+    engine: Engine,
+    settings: Settings,
+    source: Source,
+    args: Sequence[str],
+    gpus: Sequence[Gpu],
+    *,
+    tuning: Tuning | None = None,
 ) -> tuple[list[str], int]:
     """The engine's command line and the number of sequences that it was given.
 
     The launcher's flags come after the user's, so that they win whatever spelling the parser would accept for
-    them.
+    them. `tuning`: advice that the user's flags leave room for (`tuning.advice`); the sequences that nobody
+    asked for are lowered to its budget, below which vLLM refuses to start.
     """
-    asked = whole_number(args, "--max-num-seqs")
-    seqs = asked if asked is not None else default_max_num_seqs(args, gpus)
+    advice = tuning or Tuning()
+    tokens = advice.max_num_batched_tokens
+    asked = seqs = whole_number(args, "--max-num-seqs")
+    if seqs is None:
+        limits = (default_max_num_seqs(args, gpus), tokens, advice.max_num_seqs if tokens else None)
+        seqs = min(limit for limit in limits if limit is not None)
     argv = [*engine.command]
     argv += ["--model", source.model] if engine.type == "Simulated" else [source.model]
     argv += args
     if asked is None:
         argv += ["--max-num-seqs", str(seqs)]
+    if tokens is not None:
+        argv += ["--max-num-batched-tokens", str(tokens)]
     if source.revision is not None and engine.type != "Simulated":  # which has no files to choose
         argv += ["--revision", source.revision]
     if engine.has_shutdown_timeout:

@@ -27,6 +27,7 @@ from torpor_engine.preflight import Plan, preflight
 from torpor_engine.server import StatsServer
 from torpor_engine.settings import Settings, read_settings
 from torpor_engine.stats import Board
+from torpor_engine.tuning import came_up
 from torpor_engine.voice import Voice
 from torpor_engine.waiting import ended
 from torpor_engine.warmup import warm_up
@@ -142,6 +143,8 @@ class Launch:
                 self.children, self.settings, self.args, self.environ, self.say
             )
             self.board.max_num_seqs, self.board.engine_version = plan.max_num_seqs, plan.engine.version
+            self.board.tuning = plan.tuning
+            self.board.accelerators = plan.accelerators
         self.board.enter("Loading")
         if plan.source.hub is not None:
             with self._timed("download") as timing:
@@ -164,6 +167,8 @@ class Launch:
         with self._timed("warmup"):
             await self._unless_exited(warm_up(self.http, self.settings.model_names, self.say))
         self.board.finished("total", time.monotonic() - self.started)
+        if plan.tuning.used:
+            came_up(self.environ["TMPDIR"])
         self.board.ready_at = time.time()
         self.board.enter("Ready")
         self.say("ready: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.board.phases))

@@ -6,6 +6,11 @@ changed between versions: every quantity lists its names, newest first, and the 
 A quantity without any of its names is None and its name is reported as missing. It is never guessed and never
 zero: zero waiting requests would let a busy fleet shrink.
 
+Two of the quantities look alike. Hits of the prefix cache are counted when a request is scheduled, by some
+versions again at every attempt that finds no room; cached prompt tokens are counted once, together with the
+prompt tokens that they are part of. The stream carries both, and whoever wants to know what was computed
+takes the latter where it exists.
+
 Engines of one pod (data-parallel ranks) each have their series. Requests, tokens and capacity add up;
 utilization is the mean, since the ranks of one server have equal caches. A family with a value that is not a
 finite number of at least 0, or with the same series twice, is None as a whole: a sum that lacks a part looks
@@ -29,9 +34,23 @@ CACHE_CONFIG = ("vllm:cache_config_info",)
 PROMPT_TOKENS = ("vllm:prompt_tokens_total", "vllm:prompt_tokens")
 GENERATION_TOKENS = ("vllm:generation_tokens_total", "vllm:generation_tokens")
 PREEMPTIONS = ("vllm:num_preemptions_total", "vllm:num_preemptions")
+PREFIX_QUERIES = (
+    "vllm:prefix_cache_queries_total", "vllm:prefix_cache_queries",
+    "vllm:gpu_prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries",
+)  # fmt: skip
+PREFIX_HITS = (
+    "vllm:prefix_cache_hits_total", "vllm:prefix_cache_hits",
+    "vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits",
+)  # fmt: skip
+CACHED_PROMPT_TOKENS = ("vllm:prompt_tokens_cached_total", "vllm:prompt_tokens_cached")
+# Sum and number of one histogram: the generation of the one has to be that of the other.
+GAP_SECONDS = ("vllm:inter_token_latency_seconds_sum", "vllm:time_per_output_token_seconds_sum")
+GAPS = ("vllm:inter_token_latency_seconds_count", "vllm:time_per_output_token_seconds_count")
+FIRST_TOKENS = ("vllm:time_to_first_token_seconds_count",)
 FAMILIES = (
     RUNNING, WAITING, WAITING_BY_REASON, KV_UTILIZATION, CACHE_CONFIG,
-    PROMPT_TOKENS, GENERATION_TOKENS, PREEMPTIONS,
+    PROMPT_TOKENS, GENERATION_TOKENS, PREEMPTIONS, PREFIX_QUERIES, PREFIX_HITS, CACHED_PROMPT_TOKENS,
+    GAP_SECONDS, GAPS, FIRST_TOKENS,
 )  # fmt: skip
 WANTED = {name.encode(): name for names in FAMILIES for name in names}
 
@@ -48,6 +67,12 @@ class Sample:
     prompt_tokens_total: int | None = None
     generation_tokens_total: int | None = None
     preemptions_total: int | None = None
+    prefix_queries_total: int | None = None
+    prefix_hits_total: int | None = None
+    cached_prompt_tokens_total: int | None = None
+    gaps: int | None = None  # between two outputs of a sequence, and their sum
+    gap_seconds: float | None = None
+    first_tokens_total: int | None = None
     missing: tuple[str, ...] = field(default=())
 
 
@@ -96,6 +121,15 @@ def _whole(series: Series | None) -> int | None:
     return None if total is None else round(total)
 
 
+def _gaps(found: dict[str, Series]) -> tuple[int | None, float | None]:
+    """Number and sum of the gaps between outputs, both or none: a mean of two things is the mean of none."""
+    for count, total in zip(GAPS, GAP_SECONDS):
+        if count in found or total in found:
+            number, seconds = _whole(found.get(count)), _sum(found.get(total))
+            return (None, None) if number is None or seconds is None else (number, round(seconds, 6))
+    return None, None
+
+
 def _capacity(series: Series | None) -> int | None:
     """Tokens that fit into all caches: what the engine says, else blocks times their size."""
     total = 0
@@ -121,6 +155,7 @@ def read_metrics(body: bytes) -> Sample:
     }
     utilization = _pick(found, KV_UTILIZATION)
     kv = _sum(utilization)
+    gaps, gap_seconds = _gaps(found)
     return Sample(
         running=_whole(_pick(found, RUNNING)),
         waiting=_whole(_pick(found, WAITING)),
@@ -130,5 +165,11 @@ def read_metrics(body: bytes) -> Sample:
         prompt_tokens_total=_whole(_pick(found, PROMPT_TOKENS)),
         generation_tokens_total=_whole(_pick(found, GENERATION_TOKENS)),
         preemptions_total=_whole(_pick(found, PREEMPTIONS)),
+        prefix_queries_total=_whole(_pick(found, PREFIX_QUERIES)),
+        prefix_hits_total=_whole(_pick(found, PREFIX_HITS)),
+        cached_prompt_tokens_total=_whole(_pick(found, CACHED_PROMPT_TOKENS)),
+        gaps=gaps,
+        gap_seconds=gap_seconds,
+        first_tokens_total=_whole(_pick(found, FIRST_TOKENS)),
         missing=tuple(names[0] for names in FAMILIES if _pick(found, names) is None),
     )

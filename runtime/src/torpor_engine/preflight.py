@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torpor_engine.accelerators import Accelerators, accelerators
 from torpor_engine.adapters import Engine, Gpu, engine_argv, find_engine, find_gpus
 from torpor_engine.flags import check_args
 from torpor_engine.outcomes import LaunchError, Outcome
 from torpor_engine.sources import Source, check_folder, read_source
+from torpor_engine.tuning import Tuning, advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,12 +35,16 @@ DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri", "/dev/accel", "/dev/vfio")
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be started: the engine, the model's source, the command line, its number of sequences."""
+    """What will be started: the engine, the model's source, the command line, its number of sequences, and
+    on what, and what of the operator's advice is in it.
+    """
 
     engine: Engine
     source: Source
     argv: list[str]
     max_num_seqs: int
+    accelerators: Accelerators
+    tuning: Tuning
 
 
 def check_writable(folder: str, field: str) -> None:
@@ -78,6 +84,13 @@ def describe_gpus(gpus: Sequence[Gpu]) -> str:
     return "none seen; only an engine built for CPUs will start (a GPU comes with spec.engine.resources)"
 
 
+def describe_tuning(tuning: Tuning) -> str:
+    """One line about the budget of a step, for the log."""
+    if tuning.max_num_batched_tokens is None:
+        return f"none is set by the fleet: {tuning.told}"
+    return f"--max-num-batched-tokens {tuning.max_num_batched_tokens}: {tuning.told}"
+
+
 async def preflight(
     children: Children,
     settings: Settings,
@@ -99,10 +112,12 @@ async def preflight(
     engine, gpus = await asyncio.gather(
         find_engine(children, settings, environ), find_gpus(children, environ)
     )
-    argv, seqs = engine_argv(engine, settings, source, args, gpus)
+    tuning = advice(settings.tuning_file, settings.uid, args, environ["TMPDIR"])
+    argv, seqs = engine_argv(engine, settings, source, args, gpus, tuning=tuning)
     say(f"engine {engine.type} {engine.version or 'of unknown version'}: {engine.command[0]}")
     if engine.type == "vLLM":
         say(f"accelerators: {describe_gpus(gpus)}")
         if not engine.has_shutdown_timeout:
             say("this version cannot drain by itself: its requests are waited for before it gets SIGTERM")
-    return Plan(engine, source, argv, seqs)
+    say(f"prefill budget: {describe_tuning(tuning)}")
+    return Plan(engine, source, argv, seqs, accelerators(argv, gpus), tuning)

@@ -39,6 +39,7 @@ class Settings:
     listen_host: str
     models_dir: str
     termination_log: str
+    tuning_file: str
 
 
 class _Reader:
@@ -95,6 +96,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         listen_host=read.text("TORPOR_LISTEN_HOST", "0.0.0.0"),
         models_dir=read.text("TORPOR_MODELS_DIR", "/models"),
         termination_log=read.text("TORPOR_TERMINATION_LOG", "/dev/termination-log"),
+        tuning_file=read.text("TORPOR_TUNING_FILE", "/etc/torpor/tuning.json"),
     )
     if settings.engine_port == settings.launcher_port:
         read.faults.append(f"TORPOR_ENGINE_PORT and TORPOR_LAUNCHER_PORT are both {settings.engine_port}")

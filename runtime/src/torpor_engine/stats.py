@@ -14,7 +14,9 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional
 
+from torpor_engine.accelerators import Accelerators
 from torpor_engine.metrics import Sample
+from torpor_engine.tuning import Tuning
 
 if TYPE_CHECKING:
     from torpor_engine.settings import Settings
@@ -70,6 +72,8 @@ class Board:
     phases: list[tuple[str, float]] = field(default_factory=list)
     ready_at: Optional[float] = None
     max_num_seqs: Optional[int] = None
+    tuning: Tuning = field(default_factory=Tuning)
+    accelerators: Accelerators = field(default_factory=Accelerators)
     engine_version: Optional[str] = None
     sample: Sample = field(default_factory=Sample)
     sample_clock: Optional[float] = None
@@ -125,6 +129,14 @@ class Board:
             "startedAt": round(self.started_at, 3),
             "readyAt": None if self.ready_at is None else round(self.ready_at, 3),
             "maxNumSeqs": self.max_num_seqs,
+            "tuning": {
+                "used": self.tuning.used,
+                "refused": self.tuning.refused,
+                "message": self.tuning.told,
+            },
+            "maxNumBatchedTokens": self.accelerators.max_num_batched_tokens,
+            "gpu": self.accelerators.gpu,
+            "gpuCount": self.accelerators.gpu_count,
             "running": sample.running,
             "waiting": sample.waiting,
             "waitingCapacity": sample.waiting_capacity,
@@ -133,6 +145,12 @@ class Board:
             "promptTokensTotal": sample.prompt_tokens_total,
             "generationTokensTotal": sample.generation_tokens_total,
             "preemptionsTotal": sample.preemptions_total,
+            "prefixQueriesTotal": sample.prefix_queries_total,
+            "prefixHitsTotal": sample.prefix_hits_total,
+            "cachedPromptTokensTotal": sample.cached_prompt_tokens_total,
+            "interTokenCount": sample.gaps,
+            "interTokenSeconds": sample.gap_seconds,
+            "firstTokensTotal": sample.first_tokens_total,
             "metricsAgeSeconds": None if age is None else round(age, 3),
             "missing": list(sample.missing),
             "engineVersion": self.engine_version,

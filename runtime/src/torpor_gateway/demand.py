@@ -57,6 +57,7 @@ class Demand:
         self._loop = registry.loop
         self._token_file = Path(token_file) if token_file else None
         self._readers: set[_Reader] = set()
+        self._began = self._loop.time()
         self.boot_id = secrets.token_hex(8)
         self.gateway = gateway or self.boot_id
         self.state = "Serving"
@@ -155,6 +156,7 @@ class Demand:
             "bootId": self.boot_id,
             "gateway": self.gateway,
             "state": self.state,
+            "ageSeconds": round(self._loop.time() - self._began, 3),
         }
         if kind == "heartbeat":
             value |= {
@@ -180,12 +182,18 @@ def describe(fleet: Fleet, now: float) -> dict[str, Any]:
         "arrivals": fleet.arrivals,
         "retries": fleet.retries,
         "refused": fleet.refused,
+        "arrivedPromptTokens": fleet.arrived_prompt_tokens,
         "promptTokens": fleet.prompt_tokens,
         "outputTokens": fleet.output_tokens,
+        # Floats: a busy fleet's squares leave the 64 bits that JSON's writers and readers have for integers.
+        "promptSquares": float(fleet.prompt_squares),
+        "outputSquares": float(fleet.output_squares),
+        "products": float(fleet.products),
         "completed": fleet.completed,
         "failed": fleet.failed,
         "inFlight": fleet.in_flight,
         "queued": 0 if asleep else waiting,
+        "waitingPromptTokens": fleet.waiting_prompt_tokens,
         "held": {
             "count": waiting if asleep else 0,
             "bytes": fleet.line.bytes if asleep else 0,

@@ -91,6 +91,11 @@ class Exchange:
         self._comments = False
         self._comment_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def work_size(self) -> int:
+        """Bytes that stand for prompt tokens."""
+        return self.body_size if self.operation.works else 0
+
     # --- waiting ---
 
     def wait(self, deadline: float, *, comments: bool, at_once: bool) -> None:
@@ -270,24 +275,25 @@ class Exchange:
         self, status: int, content: bytes | None, prompt_output: tuple[int, int] | None = None
     ) -> None:
         """The engine's answer is complete and sent."""
-        fleet = self.fleet
         if status < 400:
-            found = prompt_output or (usage(content) if content else None)
-            if found:
-                fleet.prompt_tokens += found[0]
-                fleet.output_tokens += found[1]
-                fleet.ratios.learn_prompt(found[0], self.body_size)
-                fleet.ratios.learn_output(found[1], self.events)
-            else:
-                fleet.prompt_tokens += round(self.body_size * fleet.ratios.prompt_per_byte)
-                fleet.output_tokens += round(self.events * fleet.ratios.output_per_event)
-            fleet.completed += 1
+            self._count(prompt_output or (usage(content) if content else None))
         if self.endpoint is not None:
-            self.endpoint.calibration.sent(self.body_size, self.events)
+            self.endpoint.calibration.sent(self.work_size, self.events)
         if self.connection is not None:
             connection, self.connection = self.connection, None
             connection.done()
         self._finish(status, "", failed=status >= 500, keep=True)
+
+    def _count(self, found: tuple[int, int] | None) -> None:
+        fleet, ratios = self.fleet, self.fleet.ratios
+        if not self.operation.works:
+            fleet.completed_with(0, 0)
+        elif found:
+            ratios.learn_prompt(found[0], self.body_size)
+            ratios.learn_output(found[1], self.events)
+            fleet.completed_with(*found)
+        else:
+            fleet.completed_with(ratios.prompt(self.body_size), ratios.output(self.events))
 
     def client_gone(self) -> None:
         """The client closed its connection: stop the engine, leave the line."""

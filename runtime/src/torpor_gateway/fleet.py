@@ -57,7 +57,9 @@ class Fleet:
         self.managed = managed  # pods come and go by themselves
         self.gone = False
         self.arrivals = self.retries = self.refused = self.completed = self.failed = 0
-        self.prompt_tokens = self.output_tokens = self.in_flight = 0
+        self.arrived_prompt_tokens = 0  # of the arrivals, by their bytes
+        self.prompt_tokens = self.output_tokens = self.in_flight = 0  # of completed requests, as the next
+        self.prompt_squares = self.output_squares = self.products = 0
         self.upstream_retries: Counter[str] = Counter()
         self.answers: Counter[tuple[int, str]] = Counter()
         self.ttft, self.itl, self.hold = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Sketch(HOLD_BOUNDS)
@@ -109,6 +111,7 @@ class Fleet:
             self.retries += 1
         else:
             self.arrivals += 1
+            self.arrived_prompt_tokens += self.ratios.prompt(exchange.work_size)
         self.last_request = self.loop.time()
         exchange.ticket = self.line.draw()
         self.submit(exchange)
@@ -212,6 +215,23 @@ class Fleet:
             self.hold.observe(self.loop.time() - exchange.waiting_since)
             exchange.dispatch(endpoint)
             self.touch()
+
+    @property
+    def waiting_prompt_tokens(self) -> int:
+        """Tokens of the prompts that wait here, by their bytes."""
+        return self.ratios.prompt(self.line.bytes)
+
+    def completed_with(self, prompt: int, output: int) -> None:
+        """A request was answered whole: so many tokens came in and went out.
+
+        The sums of squares say how much lengths differ, and unlike a variance they add up over gateways.
+        """
+        self.completed += 1
+        self.prompt_tokens += prompt
+        self.output_tokens += output
+        self.prompt_squares += prompt * prompt
+        self.output_squares += output * output
+        self.products += prompt * output
 
     def leave(self, exchange: "Exchange") -> None:
         """A waiting request goes away: its client left, or its limit passed."""

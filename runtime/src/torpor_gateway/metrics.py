@@ -69,16 +69,20 @@ class GatewayCollector(Collector):
         tokens = CounterMetricFamily(
             PREFIX + "tokens", "Tokens of completed requests.", labels=(*_FLEET, "kind")
         )
+        arrived = CounterMetricFamily(
+            PREFIX + "arrived_prompt_tokens", "Tokens of arriving prompts, by their bytes.", labels=_FLEET
+        )
         for key, fleet in self._server.registry.fleets.items():
             for (status, reason), count in fleet.answers.items():
                 requests.add_metric((*key, str(status), reason), count)
             for reason, count in fleet.upstream_retries.items():
                 upstream.add_metric((*key, reason), count)
             arrivals.add_metric(key, fleet.arrivals)
+            arrived.add_metric(key, fleet.arrived_prompt_tokens)
             retries.add_metric(key, fleet.retries)
             tokens.add_metric((*key, "prompt"), fleet.prompt_tokens)
             tokens.add_metric((*key, "output"), fleet.output_tokens)
-        yield from (requests, arrivals, retries, upstream, tokens)
+        yield from (requests, arrivals, arrived, retries, upstream, tokens)
 
     def _gauges(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(PREFIX + "held_requests", "Requests that wait for a wake.", labels=_FLEET)

@@ -81,15 +81,29 @@ class FleetSpec:
     status: FleetStatus = FleetStatus()
     created: str = ""
     external_replicas: int | None = None
+    mode: str = constants.AUTO
+    min_replicas: int = 0
 
     @property
     def externally_at_zero(self) -> bool:
         """Whether someone else than Torpor has set the fleet to no replicas."""
         return self.external_replicas == 0
 
+    @property
+    def kept_at_zero(self) -> bool:
+        """Whether the mode keeps the fleet as it is, and it has no replica and will get none.
+
+        The mode is that of the spec, so that it holds from the moment it is written; whether a replica is
+        wanted is the operator's word, and minReplicas' for a fleet that it has not looked at yet.
+        """
+        if self.mode == constants.AUTO or self.external_replicas is not None:
+            return False
+        wanted = self.status.desired_replicas
+        return (self.min_replicas if wanted is None else wanted) == 0
+
     def stays_asleep(self, unix_time: float) -> bool:
         """Whether no request wakes the fleet."""
-        return self.externally_at_zero or self.status.closed(unix_time) is not None
+        return self.externally_at_zero or self.kept_at_zero or self.status.closed(unix_time) is not None
 
 
 def _number(value: Any, default: float, low: float = 0) -> float:
@@ -157,6 +171,7 @@ def from_object(item: Mapping[str, Any]) -> FleetSpec:
     }
     queue_depth = _mapping(_mapping(scaling.get("signals")).get("queueDepth"))
     replicas, desired = scaling.get("replicas"), status.get("desiredReplicas")
+    mode = scaling.get("mode")
     return FleetSpec(
         key=key,
         uid=str(meta.get("uid", "")),
@@ -176,4 +191,6 @@ def from_object(item: Mapping[str, Any]) -> FleetSpec:
             opens=_unix(_mapping(status.get("schedule")).get("opensTime")),
         ),
         external_replicas=replicas if isinstance(replicas, int) else None,
+        mode=mode if mode in (constants.RECOMMEND, constants.PAUSED) else constants.AUTO,
+        min_replicas=int(_number(scaling.get("minReplicas"), 0)),
     )

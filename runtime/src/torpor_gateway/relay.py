@@ -16,7 +16,7 @@ import orjson
 
 from torpor_gateway import answers
 from torpor_gateway.response import ResponseReader
-from torpor_gateway.tokens import usage
+from torpor_gateway.tokens import tail, usage, usage_at_end
 
 if TYPE_CHECKING:
     from torpor_gateway.exchange import Exchange
@@ -46,13 +46,14 @@ def _head(response: ResponseReader, extra: bytes = b"") -> bytes:
 class UnaryRelay:
     """An answer that is not a stream of events."""
 
-    __slots__ = ("_exchange", "_flows", "_kept", "_response", "_size")
+    __slots__ = ("_exchange", "_flows", "_kept", "_response", "_size", "_tail")
 
     def __init__(self, exchange: "Exchange", response: ResponseReader) -> None:
         self._exchange, self._response = exchange, response
         self._kept: list[bytes] = []
         self._size = 0
         self._flows = False
+        self._tail = b""
 
     def feed(self) -> None:
         """Keep, or pass on."""
@@ -61,8 +62,9 @@ class UnaryRelay:
         if self._flows:
             for part in parts:
                 exchange.write(part)
+                self._tail = tail(self._tail, part)
             if response.complete:
-                exchange.answered(response.status, None)
+                exchange.answered(response.status, None, usage_at_end(self._tail))
             return
         self._kept += parts
         self._size += sum(map(len, parts))
@@ -72,7 +74,9 @@ class UnaryRelay:
             self._flows = True
             exchange.commit()
             exchange.begin(_head(response), response.length)
-            exchange.write(b"".join(self._kept))
+            head = b"".join(self._kept)
+            exchange.write(head)
+            self._tail = tail(b"", head)
             self._kept = []
         elif self._size > KEEP_BYTES:
             exchange.error_event(answers.error_of(b"", response.status))  # no stream, and the head is sent

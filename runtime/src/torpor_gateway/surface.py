@@ -27,12 +27,15 @@ class Body(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One path that engines serve. `ends` are the SSE lines of which one must close a complete stream."""
+    """One path that engines serve. `ends` are the SSE lines of which one must close a complete stream.
+    `works`: an answer takes steps of the engine; where it does not, no tokens are counted.
+    """
 
     path: str
     body: Body = Body.JSON
     shape: Shape = Shape.OPENAI
     ends: tuple[bytes, ...] = ()
+    works: bool = True
 
 
 DONE = (b"data: [DONE]",)
@@ -52,12 +55,12 @@ OPERATIONS = {
             ),
         ),
         Operation("/v1/messages", shape=Shape.ANTHROPIC, ends=(b"event: message_stop", *DONE)),
-        Operation("/v1/messages/count_tokens", shape=Shape.ANTHROPIC),
+        Operation("/v1/messages/count_tokens", shape=Shape.ANTHROPIC, works=False),
         Operation("/v1/embeddings"),
         Operation("/v1/audio/transcriptions", body=Body.MULTIPART, ends=DONE),
         Operation("/v1/audio/translations", body=Body.MULTIPART, ends=DONE),
-        Operation("/tokenize"),
-        Operation("/detokenize"),
+        Operation("/tokenize", works=False),
+        Operation("/detokenize", works=False),
         Operation("/pooling"),
         Operation("/classify"),
         Operation("/score"),

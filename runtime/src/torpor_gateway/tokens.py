@@ -1,44 +1,71 @@
 """How many tokens went by, when the answer does not say.
 
-An answer with `usage` is exact. For the rest, a request's bytes and a stream's data events are multiplied by
-two ratios of the fleet: tokens per prompt byte, tokens per event. The ratios start at what English text gives
-and are corrected by every answer that has `usage`, and by the launchers' token counters: between two reports
-in which a pod was idle, all its tokens came from the requests in between, and where this process saw each of
-them (the pod never reported more requests than this process had there) the quotient is exact. Options are
-never put into a client's request to get at the numbers.
+An answer with `usage` is exact. For the rest, and for a prompt whose answer is still to come, a request's
+bytes and a stream's data events are multiplied by two ratios of the fleet: tokens per prompt byte, tokens per
+event. The ratios start at what English text gives and are corrected by every answer that has `usage`, and by
+the launchers' token counters: between two reports in which a pod was idle, all its tokens came from the
+requests in between, and where this process saw each of them (the pod never reported more requests than this
+process had there) the quotient is exact. Options are never put into a client's request to get at the numbers.
+
+A ratio is one of sums and not a mean of ratios: what is wanted of it are sums again, the tokens that arrive
+and that wait, and a request's fixed part (names, parameters, braces) makes short ones poor in tokens. A mean
+of ratios would take a long prompt for a fifth shorter where most are short.
 """
 
 from dataclasses import dataclass, field
 
 import orjson
 
-_WEIGHT = 0.2  # of one observation in the moving average
+_KEPT = 0.95  # of what was seen before, at each observation: about twenty requests are remembered
+_OPEN, _CLOSE = b"{}"
+_TAIL = 4096  # bytes in which the usage of a long answer is looked for
 _PROMPT_RANGE = (0.01, 2.0)
 _OUTPUT_RANGE = (0.1, 50.0)
 
 
 @dataclass(slots=True)
 class Ratios:
-    """Tokens per byte of request body, and tokens per data event of a stream."""
+    """Tokens per byte of request body, and tokens per data event of a stream. Each starts with an assumed
+    observation.
+    """
 
-    prompt_per_byte: float = 0.25
-    output_per_event: float = 1.0
+    _prompt: tuple[float, float] = (250.0, 1000.0)  # tokens, bytes
+    _output: tuple[float, float] = (100.0, 100.0)  # tokens, events
+
+    @property
+    def prompt_per_byte(self) -> float:
+        """Tokens of a prompt per byte of its request."""
+        return self._prompt[0] / self._prompt[1]
+
+    @property
+    def output_per_event(self) -> float:
+        """Tokens of an answer per event of its stream."""
+        return self._output[0] / self._output[1]
+
+    def prompt(self, size: int) -> int:
+        """Estimate the tokens of a prompt, or of several, by their bytes."""
+        return round(size * self.prompt_per_byte)
+
+    def output(self, events: int) -> int:
+        """Estimate the tokens of a streamed answer by its events."""
+        return round(events * self.output_per_event)
 
     def learn_prompt(self, tokens: int, size: int) -> None:
         """Correct the prompt ratio by one exact observation."""
         if size > 0 and tokens > 0:
-            self.prompt_per_byte += _WEIGHT * (_clamp(tokens / size, _PROMPT_RANGE) - self.prompt_per_byte)
+            self._prompt = _learned(self._prompt, tokens, size, _PROMPT_RANGE)
 
     def learn_output(self, tokens: int, events: int) -> None:
         """Correct the output ratio by one exact observation."""
         if events > 0 and tokens > 0:
-            self.output_per_event += _WEIGHT * (
-                _clamp(tokens / events, _OUTPUT_RANGE) - self.output_per_event
-            )
+            self._output = _learned(self._output, tokens, events, _OUTPUT_RANGE)
 
 
-def _clamp(value: float, bounds: tuple[float, float]) -> float:
-    return min(max(value, bounds[0]), bounds[1])
+def _learned(
+    seen: tuple[float, float], tokens: int, of: int, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    tokens_kept = min(max(tokens, bounds[0] * of), bounds[1] * of)
+    return _KEPT * seen[0] + tokens_kept, _KEPT * seen[1] + of
 
 
 @dataclass(slots=True)
@@ -91,6 +118,35 @@ def usage(content: bytes) -> tuple[int, int] | None:
     if not isinstance(found, dict):
         inner = value.get("response")
         found = inner.get("usage") if isinstance(inner, dict) else None
+    return _counts(found)
+
+
+def tail(before: bytes, part: bytes) -> bytes:
+    """Return the end of an answer that grew by `part`, as much of it as `usage_at_end` looks at."""
+    return (part if len(part) >= _TAIL else before + part)[-_TAIL:]
+
+
+def usage_at_end(content: bytes) -> tuple[int, int] | None:
+    """Return (prompt, output) tokens of a JSON answer of which only the end was kept.
+
+    Engines put `usage` behind what they generated; the text of an answer cannot be taken for it, because
+    quotes inside of a JSON text are escaped.
+    """
+    begin = content.rfind(b'"usage":')
+    if begin < 0:
+        return None
+    depth, opened = 0, content.find(b"{", begin)
+    for index in range(opened, len(content)) if opened >= 0 else ():
+        depth += (content[index] == _OPEN) - (content[index] == _CLOSE)
+        if depth == 0:
+            try:
+                return _counts(orjson.loads(content[opened : index + 1]))
+            except orjson.JSONDecodeError:
+                return None
+    return None
+
+
+def _counts(found: object) -> tuple[int, int] | None:
     if not isinstance(found, dict):
         return None
     prompt = found.get("prompt_tokens", found.get("input_tokens"))

@@ -125,6 +125,11 @@ def _cannot_wake(spec: FleetSpec, unix_time: float, jitter: float) -> Refusal | 
         return _refuse(
             503, constants.SCALED_TO_ZERO_EXTERNALLY, message, UNMEASURED_COLD_START_SECONDS, jitter
         )
+    if spec.kept_at_zero:
+        message = (
+            f"{spec.key} has no replicas and spec.scaling.mode is {spec.mode}; set it to Auto to wake it"
+        )
+        return _refuse(503, spec.mode, message, UNMEASURED_COLD_START_SECONDS, jitter)
     closed = spec.status.closed(unix_time)
     if closed:
         opens = spec.status.opens

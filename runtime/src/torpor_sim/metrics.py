@@ -1,10 +1,11 @@
 """vLLM's metrics: its names, labels, types and bucket bounds, fed by the engine model.
 
 The list is that of vLLM 0.32 and 0.33 in a default installation; tests compare it with a recording of the
-real /metrics. `generation="old"` speaks the names of vLLM before 0.10 for the one signal that was renamed
-(gpu_cache_usage_perc), because such engines are still deployed. Metrics of things that are not modelled
-(multi-modal cache, KV connectors, sleep mode) are there and stay at their resting value, as in a vLLM that
-does not use them. Not there: python_*, process_* and the size summaries of the HTTP layer.
+real /metrics. `generation="old"` speaks the names of vLLM before 0.10 for what was renamed since (the cache's
+utilization and its prefix counters, the time between tokens), because such engines are still deployed.
+Metrics of things that are not modelled (multi-modal cache, KV connectors, sleep mode) are there and stay at
+their resting value, as in a vLLM that does not use them. Not there: python_*, process_* and the size
+summaries of the HTTP layer.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ class EngineMetrics:
         self.families: dict[str, Family] = {}
         self._created = created
         tokens = token_bounds(max_model_len)
-        usage = "gpu_cache_usage_perc" if generation == "old" else "kv_cache_usage_perc"
+        old = generation == "old"
+        usage = "gpu_cache_usage_perc" if old else "kv_cache_usage_perc"
+        prefix = "gpu_prefix_cache" if old else "prefix_cache"
+        gaps = "time_per_output_token_seconds" if old else "inter_token_latency_seconds"
 
         self.running = self._gauge("num_requests_running", "Requests in the batch.")
         self.waiting = self._gauge("num_requests_waiting", "Requests in the queue.")
@@ -100,8 +104,8 @@ class EngineMetrics:
         )  # fmt: skip
         sleep["awake"].value = 1.0
         self.usage = self._gauge(usage, "Share of KV cache blocks in use, 0 to 1.")
-        self.prefix_queries = self._counter("prefix_cache_queries", "Tokens looked up in the prefix cache.")
-        self.prefix_hits = self._counter("prefix_cache_hits", "Tokens found in the prefix cache.")
+        self.prefix_queries = self._counter(f"{prefix}_queries", "Tokens looked up in the prefix cache.")
+        self.prefix_hits = self._counter(f"{prefix}_hits", "Tokens found in the prefix cache.")
         for name in ("external_prefix_cache_queries", "external_prefix_cache_hits"):
             self._counter(name, "Not modelled: stays 0.")
         for name in ("mm_cache_queries", "mm_cache_hits"):
@@ -141,7 +145,7 @@ class EngineMetrics:
         self.params_n = self._histogram("request_params_n", "Answers asked for.", CHOICES)
         self.params_max = self._histogram("request_params_max_tokens", "Limit of tokens asked for.", tokens)
         self.ttft = self._histogram("time_to_first_token_seconds", "Arrival to first token.", FIRST_TOKEN)
-        self.itl = self._histogram("inter_token_latency_seconds", "Between two tokens.", INTER_TOKEN)
+        self.itl = self._histogram(gaps, "Between two tokens.", INTER_TOKEN)
         self.tpot = self._histogram(
             "request_time_per_output_token_seconds", "Mean over a request.", INTER_TOKEN
         )

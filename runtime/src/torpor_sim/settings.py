@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
         help="mean length of an answer that nothing limits (default 64)",
     )
     add("--embedding-size", type=_positive, default=384, help="numbers in an embedding (default 384)")
-    add("--metrics-generation", choices=["new", "old"], default="new", help="old: gpu_cache_usage_perc")
+    add("--metrics-generation", choices=["new", "old"], default="new", help="old: names before vLLM 0.10")
     add(
         "--hide-metric",
         action="append",

@@ -1,6 +1,8 @@
 """A gateway in this process, on uvloop as in production, with engines and launchers that do as told."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +12,7 @@ import uvloop
 from torpor_gateway.fleet import Fleet
 from torpor_gateway.settings import Settings
 
-from tests.integration.gateway.harness import Client, Gateway, until
+from tests.integration.gateway.harness import Client, Gateway, Pod, until
 from tests.integration.gateway.running import Running
 from tests.integration.gateway.scripted import Engine, Launcher
 
@@ -128,3 +130,42 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]
         if item.process.returncode is None:
             item.process.kill()
         await item.process.wait()
+
+
+@pytest.fixture
+async def pod(
+    run: Callable[..., Awaitable[Running]], tmp_path: Path
+) -> Callable[..., Awaitable[tuple[Running, Pod]]]:
+    """Start the launcher and the simulated engine as the pod's manifest does; return its ports at once."""
+    ports = Pod()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+
+    async def begin(*arguments: str) -> tuple[Running, Pod]:
+        process = await run(
+            "python",
+            "-m",
+            "torpor_engine",
+            "run",
+            "--",
+            *arguments,
+            PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            TORPOR_ENGINE_TYPE="Simulated",
+            TORPOR_MODEL_URI=f"image://{tmp_path}",
+            TORPOR_MODEL_NAMES="llm,ns/llm",
+            TORPOR_FLEET_NAMESPACE="ns",
+            TORPOR_FLEET_NAME="llm",
+            TORPOR_FLEET_UID="uid-1",
+            TORPOR_REVISION="r1",
+            TORPOR_POD_NAME="llm-0",
+            TORPOR_CACHE_DIR=str(tmp_path),
+            TORPOR_DRAIN_SECONDS="20",
+            TORPOR_ENGINE_PORT=str(ports.port),
+            TORPOR_LAUNCHER_PORT=str(ports.launcher.port),
+            TORPOR_LISTEN_HOST="127.0.0.1",
+            TORPOR_TERMINATION_LOG=str(tmp_path / "termination-log"),
+            HOME=str(tmp_path),
+        )
+        return process, ports
+
+    return begin

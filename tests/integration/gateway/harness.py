@@ -173,7 +173,11 @@ class Gateway:
         return fleet
 
     def managed(
-        self, status: FleetStatus = NOTHING_KNOWN, replicas: int | None = None, **policy: Any
+        self,
+        status: FleetStatus = NOTHING_KNOWN,
+        replicas: int | None = None,
+        mode: str = "Auto",
+        **policy: Any,
     ) -> Fleet:
         """A fleet as the cluster would give it, without pods."""
         spec = FleetSpec(
@@ -183,10 +187,11 @@ class Gateway:
             Policy(**policy),
             status,
             external_replicas=replicas,
+            mode=mode,
         )
         return self.registry.put(spec, managed=True)
 
-    def pods(self, fleet: Fleet, *pods: tuple[Engine | int, Launcher]) -> None:
+    def pods(self, fleet: Fleet, *pods: tuple[Engine | int, "Launcher | Address"]) -> None:
         """Replace the fleet's endpoints and follow their launchers."""
         endpoints = []
         for stream in self._streams:
@@ -218,6 +223,21 @@ class Gateway:
         await client.send(request(body or chat()))
         await until(lambda: len(fleet.line) == before + 1)
         return client
+
+
+class Address:
+    """What `Gateway.pods` asks of a launcher: its port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+
+class Pod:
+    """An engine pod with the real launcher, as far as a gateway can tell: two ports."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.launcher = Address(free_port())
 
 
 def free_port() -> int:

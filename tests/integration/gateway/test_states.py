@@ -173,6 +173,22 @@ async def test_who_is_held_when_somebody_else_says_zero_is_told_at_once(gateway)
     assert fleet.cold_since is not None
 
 
+@pytest.mark.parametrize("mode", ["Recommend", "Paused"])
+async def test_a_mode_that_keeps_it_at_zero_refuses_at_once_and_holds_nobody(gateway, mode):
+    fleet = gateway.managed()
+    held = await gateway.waiting(fleet)
+    gateway.managed(status=FleetStatus(desired_replicas=0), mode=mode)
+    told = await held.answer()
+    assert (told.status, told.error["code"]) == (503, mode)
+    answer = await gateway.ask(chat(stream=True))
+    assert (answer.status, answer.error["code"]) == (503, mode)
+    assert "retry-after" in answer.headers
+    assert f"spec.scaling.mode is {mode}" in answer.error["message"]
+    assert (fleet.arrivals, len(fleet.line), fleet.cold_since) == (2, 0, None)
+    gateway.managed(status=FleetStatus(desired_replicas=1), mode=mode)  # as many as there are start
+    await gateway.waiting(fleet)
+
+
 async def test_who_is_held_when_the_schedule_closes_is_told_the_opening(gateway):
     fleet = gateway.managed()
     client = await gateway.waiting(fleet)

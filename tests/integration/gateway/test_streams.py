@@ -65,6 +65,7 @@ async def test_the_stream_begins_with_who_it_is(gateway, listen):
     operator = await listen()
     await until(lambda: operator.of("heartbeat"))
     hello, beat = operator.of("hello")[0], operator.of("heartbeat")[0]
+    assert 0 <= hello.pop("ageSeconds") <= beat.pop("ageSeconds")
     assert hello == {
         "v": 1,
         "type": "hello",
@@ -110,6 +111,67 @@ async def test_many_changes_are_one_line_a_second(gateway, listen, engines):
     assert all(later - earlier > 0.9 for earlier, later in pairwise(times[1:]))
     assert operator.last["completed"] == operator.last["arrivals"]
     assert operator.last["promptTokens"] == 7 * operator.last["completed"]
+
+
+async def test_the_sums_are_those_of_the_requests(gateway, listen, engines):
+    """Every way a request may end, each with lengths of its own."""
+    told = {"prompt_tokens": 0, "completion_tokens": 0}
+
+    async def script(call):
+        await call.send(json_answer({"choices": [], "usage": told}))
+
+    async def long(call):
+        await call.send(json_answer({"choices": [{"text": "x" * 2_000_000}], "usage": told}))
+
+    async def broken(call):
+        await call.send(json_answer({"error": {"message": "no"}}, status=500))
+
+    engine = await engines(script)
+    gateway.static(engine)
+    operator = await listen()
+    lengths = [(300, 20), (7, 400), (1000, 1)]
+    for prompt, output in lengths:
+        told.update(prompt_tokens=prompt, completion_tokens=output)
+        engine.script = long if output == 400 else script
+        assert (await gateway.ask(chat())).status == 200
+    engine.script = broken
+    assert (await gateway.ask(chat())).status == 500
+    engine.script = script
+    told.update(prompt_tokens=50, completion_tokens=60)
+    again = chat(text="x" * 8000)
+    assert (await gateway.ask(again, headers="x-stainless-retry-count: 1\r\n")).status == 200
+    assert (await gateway.ask({"model": "llm", "prompt": "x" * 5000}, path="/tokenize")).status == 200
+    lengths.append((50, 60))
+    await until(lambda: operator.of("fleet") and operator.last["completed"] == 5, seconds=3)
+    last = operator.last
+    assert (last["arrivals"], last["retries"], last["failed"]) == (5, 1, 1)
+    assert last["promptTokens"] == sum(i for i, _ in lengths)
+    assert last["outputTokens"] == sum(o for _, o in lengths)
+    assert last["promptSquares"] == sum(i * i for i, _ in lengths)
+    assert last["outputSquares"] == sum(o * o for _, o in lengths)
+    assert last["products"] == sum(i * o for i, o in lengths)
+    # Four bodies of a hundred bytes arrived. The long one was a repeat, and splitting text takes no step.
+    assert 100 <= last["arrivedPromptTokens"] <= 4 * 200
+
+
+async def test_arrived_prompts_never_go_back_and_waiting_ones_are_counted(gateway, listen, engines):
+    fleet = gateway.managed()
+    operator = await listen()
+    client = await gateway.waiting(fleet, chat(text="x" * 4000))
+    await until(lambda: operator.of("fleet"))
+    assert 1000 <= operator.last["waitingPromptTokens"] <= 1100
+    assert operator.last["arrivedPromptTokens"] == operator.last["waitingPromptTokens"]
+    seen = [fleet.arrived_prompt_tokens]
+    for _ in range(50):
+        fleet.ratios.learn_prompt(1, 4000)
+        seen.append(fleet.arrived_prompt_tokens)
+    another = await gateway.waiting(fleet, chat(text="x" * 4000))
+    assert sorted(seen) == seen
+    assert fleet.waiting_prompt_tokens < seen[0]  # what waits is estimated anew
+    client.leave()
+    another.leave()
+    await until(lambda: not len(fleet.line))
+    assert fleet.waiting_prompt_tokens == 0
 
 
 async def test_idle_fleets_are_left_out_and_a_late_reader_hears_the_rest(gateway, listen, engines):

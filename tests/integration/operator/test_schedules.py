@@ -76,7 +76,8 @@ def test_a_leader_that_was_away_goes_to_the_state_of_now(led):
     cluster.operator.stop()
     later = led("operator-b", **at("23:00", seconds_before=0))
     later.wait_replicas(0)
-    assert "closed by the schedule (outside)" in later.fleet()["status"]["decision"]["message"]
+    closed = "closed by the schedule (outside)"  # the status comes after the number
+    until(lambda: closed in later.fleet()["status"]["decision"]["message"], "the status says why")
 
 
 def test_a_zone_that_does_not_exist_keeps_the_last_good_schedule(cluster):

@@ -81,9 +81,11 @@ FULL: Object = {
         },
     },
     "scaling": {
+        "mode": "Auto",
         "minReplicas": 0,
         "maxReplicas": 8,
         "signals": {"queueDepth": {"target": 4}, "kvCacheUtilization": {"targetPercent": 80}},
+        "objectives": {"timeToFirstTokenMilliseconds": 2000, "interTokenLatencyMilliseconds": 50},
         "idleSeconds": 600,
         "schedule": {
             "timeZone": "Europe/Berlin",
@@ -158,10 +160,15 @@ def _window(**window: Any) -> Object:
     return _schedule(windows=[{key: value for key, value in (base | window).items() if value is not None}])
 
 
+def _objectives(**objectives: Any) -> Object:
+    return fleet({"scaling": {"objectives": objectives}})
+
+
 def _dates(*dates: str) -> Object:
     return _schedule(exceptions=[{"name": "off", "dates": list(dates), "maxReplicas": 0}])
 
 
+OBJECTIVES = "spec.scaling.objectives"
 SCHEDULE = "spec.scaling.schedule"
 WINDOW = f"{SCHEDULE}.windows[0]"
 DATE = f"{SCHEDULE}.exceptions[0].dates[0]"
@@ -461,6 +468,38 @@ BAD = (
         _pod(tolerations=[{"effect": "NoSchedule"}]),
         "spec.engine.podTemplate.tolerations[0]",
         "key",
+    ),
+    Bad("odd-mode", fleet({"scaling": {"mode": "Off"}}), "spec.scaling.mode", "Recommend"),
+    Bad("no-objective", _objectives(), OBJECTIVES, "timeToFirstTokenMilliseconds or"),
+    Bad(
+        "ttft-in-seconds",
+        _objectives(timeToFirstTokenMilliseconds=2),
+        f"{OBJECTIVES}.timeToFirstTokenMilliseconds",
+        "10",
+    ),
+    Bad(
+        "ttft-of-hours",
+        _objectives(timeToFirstTokenMilliseconds=600_001),
+        f"{OBJECTIVES}.timeToFirstTokenMilliseconds",
+        "600000",
+    ),
+    Bad(
+        "itl-of-nothing",
+        _objectives(interTokenLatencyMilliseconds=0),
+        f"{OBJECTIVES}.interTokenLatencyMilliseconds",
+        "1",
+    ),
+    Bad(
+        "itl-of-minutes",
+        _objectives(interTokenLatencyMilliseconds=60_001),
+        f"{OBJECTIVES}.interTokenLatencyMilliseconds",
+        "60000",
+    ),
+    Bad(
+        "itl-with-a-point",
+        _objectives(interTokenLatencyMilliseconds=12.5),
+        f"{OBJECTIVES}.interTokenLatencyMilliseconds",
+        "integer",
     ),
     Bad("unknown-zone", _schedule(timeZone="Europe/Berlim"), f"{SCHEDULE}.timeZone", "IANA", server=False),
     Bad("zone-is-a-folder", _schedule(timeZone="Europe"), f"{SCHEDULE}.timeZone", "IANA", server=False),

@@ -142,7 +142,13 @@ SCALINGS = st.integers(1, 1000).flatmap(
     lambda most: _with(
         {"maxReplicas": st.just(most)},
         minReplicas=st.integers(0, most),
+        mode=st.sampled_from(["Auto", "Recommend", "Paused"]),
         replicas=st.integers(0, 1000),
+        objectives=_with(
+            {"timeToFirstTokenMilliseconds": st.integers(10, 600_000)},
+            interTokenLatencyMilliseconds=st.integers(1, 60_000),
+        )
+        | _with({"interTokenLatencyMilliseconds": st.integers(1, 60_000)}),
         idleSeconds=st.integers(1, 604_800),
         schedule=SCHEDULES,
     )

@@ -113,6 +113,8 @@ def test_fields_whose_absence_has_meaning_have_no_default() -> None:
     assert "default" not in scaling["replicas"]
     assert "default" not in scaling["idleSeconds"]
     assert "default" not in scaling["schedule"]
+    assert "default" not in scaling["objectives"]
+    assert all("default" not in one for one in scaling["objectives"]["properties"].values())
 
 
 def test_rules_guard_every_optional_field_they_read() -> None:

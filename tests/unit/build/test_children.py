@@ -184,9 +184,34 @@ def test_every_writable_place_is_on_a_volume() -> None:
     ):
         assert told[variable].startswith("/cache/")
     mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in engine()["volumeMounts"]}
-    assert mounts == {"/torpor": True, "/cache": False, "/tmp": False, "/dev/shm": False}
+    assert mounts == {"/torpor": True, "/cache": False, "/tmp": False, "/dev/shm": False, "/etc/torpor": True}
     shm = next(volume for volume in pod()["spec"]["volumes"] if volume["name"] == "shm")
     assert shm["emptyDir"] == {"medium": "Memory"}
+
+
+def test_the_tuning_reaches_the_pod_by_a_volume_and_never_by_the_template() -> None:
+    bare, told = build(replicas=1), build(replicas=1, data={"tuning.json": "{}", "memory.json": "{}"})
+    config = told.pop("ConfigMap/smol-fleet")
+    assert told == bare, "what is kept changes no other child"
+    assert config["data"] == {"memory.json": "{}", "tuning.json": "{}"}
+    kubernetes_accepts(json.dumps(config))
+    volume = next(it for it in pod()["spec"]["volumes"] if it["name"] == "torpor-tuning")["configMap"]
+    assert (volume["name"], volume["optional"]) == (config["metadata"]["name"], True)
+    assert [item["key"] for item in volume["items"]] == ["tuning.json"], "pods see no other key"
+
+
+def test_an_operator_that_brings_the_volume_restarts_no_engine() -> None:
+    """Pods that an earlier version made have no such volume, and their template stays until they go."""
+    live = build(replicas=1)["Deployment/smol-engines"]
+    body = live["spec"]["template"]["spec"]
+    body["volumes"] = [it for it in body["volumes"] if it["name"] != "torpor-tuning"]
+    mounts = body["containers"][0]["volumeMounts"]
+    body["containers"][0]["volumeMounts"] = [it for it in mounts if it["name"] != "torpor-tuning"]
+    again = build(replicas=1, live=copy.deepcopy(live))["Deployment/smol-engines"]
+    assert again["spec"]["template"] == live["spec"]["template"]
+    asleep = copy.deepcopy(live) | {"spec": live["spec"] | {"replicas": 0}}
+    woken = build(replicas=1, live=asleep)["Deployment/smol-engines"]
+    assert woken["spec"]["template"] == pod()
 
 
 def test_a_users_variable_wins_over_a_cache_default() -> None:

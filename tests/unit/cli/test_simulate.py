@@ -91,6 +91,22 @@ def test_people_get_a_table_and_a_picture(files: dict[str, Path]) -> None:
     assert [path.name for path in files["plot"].parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_rivals_run_and_an_unknown_name_brings_the_list(files: dict[str, Path]) -> None:
+    code, out, _ = simulate(files, "--json", "--policy", "kubeai:target=20,delay=60")
+    assert code == 0
+    assert json.loads(out)["policy"] == "kubeai:target=20,delay=60"
+    err = simulate(files, "--policy", "magic")[2]
+    assert all(name in err for name in ("torpor", "static:N", "keda", "hpa-kv", "dynamo-throughput"))
+
+
+def test_troubles_on_purpose_change_the_run(files: dict[str, Path]) -> None:
+    plain = json.loads(simulate(files, "--json")[1])
+    failing = json.loads(simulate(files, "--json", "--failed-starts", "0.9", "--start-deadline", "60")[1])
+    assert failing["starts"] > plain["starts"]
+    blind = simulate(files, "--json", "--policy", "hpa-kv", "--outage", "0-900", "--stale", "900-1200")
+    assert blind[0] == 0
+
+
 def without(field: str) -> str:
     return json.dumps({key: value for key, value in HARDWARE.items() if key != field})
 
@@ -103,6 +119,7 @@ def without(field: str) -> str:
         ("trace", "arrival_s,input_tokens,output_tokens\n5,-1,1\n", "at least one token"),
         ("trace", "arrival_s,input_tokens,output_tokens\n5,1,1\n6,1", "truncated"),
         ("trace", "hello\n", "not a trace"),
+        ("trace", "arrival_s,input_tokens,output_tokens\n1700000000000,1,1\n", "more than ten years"),
         ("hardware", without("c"), "c is missing"),
         ("hardware", json.dumps(HARDWARE | {"b": 0}), "b=0: must be a number above 0"),
         ("hardware", json.dumps(HARDWARE | {"a": float("nan")}), "a=nan"),
@@ -137,6 +154,15 @@ def test_wrong_files_are_one_line_and_status_2(
         (["--cold-start", "-5"], "cold start"),
         (["--cold-start", "nan"], "cold start"),
         (["--hardware", "h1000"], "unknown"),
+        (["--hardware", "instant"], "b, c, d is 0"),
+        (["--policy", "keda:target=0"], "target=0: must be a number above 0"),
+        (["--policy", "keda:goal=3"], "'goal' is no parameter"),
+        (["--policy", "static:-1"], "unknown"),
+        (["--failed-starts", "1.5"], "failed_starts=1.5"),
+        (["--start-deadline", "0"], "start_deadline=0"),
+        (["--outage", "5"], "must be FROM-TO"),
+        (["--outage", "9-5"], "outages: 9 to 5"),
+        (["--stale", "x-y"], "must be FROM-TO"),
     ],
 )
 def test_wrong_options_are_one_line_and_status_2(

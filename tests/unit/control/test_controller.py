@@ -17,7 +17,11 @@ class Looks:
 
     def __init__(self, *script):
         self.script, self.count, self.news_at = list(script), 0, {}
+        self.saved = 0
         self.looked = asyncio.Event()
+
+    async def save(self):
+        self.saved += 1
 
     async def look(self, key):
         self.count += 1
@@ -88,4 +92,22 @@ async def test_an_ending_process_finishes_its_look_and_begins_no_other(urgent):
         async with asyncio.timeout(2):
             await stopping
         assert looks.count == 1
+        assert not controller.leading
+
+
+async def test_what_was_learned_is_kept_when_the_workers_have_ended():
+    looks = Looks()
+    async with working(looks) as (controller, _):
+        await looks.until(1)
+        assert looks.saved == 0
+        await controller.stop(0.1)
+        assert looks.saved == 1
+
+
+async def test_keeping_it_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr("torpor.control.controller.SAVE_SECONDS", 0.01)
+    looks = Looks()
+    looks.save = asyncio.Event().wait  # never answers
+    async with working(looks) as (controller, _):
+        await controller.stop(0.1)
         assert not controller.leading

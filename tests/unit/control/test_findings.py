@@ -10,7 +10,8 @@ from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, findings
 from torpor.control.observe import observe, policy, stopgap_policy
 from torpor.control.rollout import Rollout
-from torpor.decide import Memory, decide
+from torpor.decide import Memory, Standing, decide
+from torpor.decide.schedule import Limits, State
 
 from tests.unit.control.worlds import KEY, container, demand, fleet, pod, report, world
 
@@ -18,7 +19,7 @@ from tests.unit.control.worlds import KEY, container, demand, fleet, pod, report
 def said(world, change=None, external=None, **more):
     rules = policy(world, world.service, ColdStarts()) if world.service else stopgap_policy(world)
     decision, _ = decide(observe(world, rollout=False), rules, Memory(), world.clock)
-    facts = Facts(world, decision, change or Rollout(), external, **more)
+    facts = Facts(world, decision, change or Rollout(), external, rules=rules, **more)
     return {finding.type: finding for finding in findings(facts)}
 
 
@@ -90,6 +91,54 @@ def test_ready_means_that_a_request_sent_now_is_answered(seen, more, status, rea
 def test_every_other_condition_says_one_thing(seen, change, type_, status, reason):
     found = said(seen, change)[type_]
     assert (found.status, found.reason) == (status, reason)
+
+
+def kept(name, **scaling):
+    return fleet(scaling={"mode": name} | scaling)
+
+
+HOURS = Standing(State(("night",), Limits(ceiling=0)), None, None, None, refuse_when_closed=True)
+
+
+@pytest.mark.parametrize("name", [c.RECOMMEND, c.PAUSED])
+def test_without_replicas_a_mode_that_keeps_them_so_is_not_ready(name):
+    found = said(world(kept(name)))
+    assert (found[c.READY].status, found[c.READY].reason) == ("False", name)
+    assert f"spec.scaling.mode is {name}: requests are refused; set it to Auto" in found[c.READY].message
+    assert (found[c.SCALING_ACTIVE].status, found[c.SCALING_ACTIVE].reason) == ("False", name)
+    assert found[c.PROGRESSING].message == f"0 replicas kept by spec.scaling.mode {name}"
+    closed = said(world(kept(name), hours=HOURS))
+    assert closed[c.READY].reason == name, "it stays asleep after the opening, too"
+    assert (closed[c.SCHEDULE_APPLIED].status, closed[c.SCHEDULE_APPLIED].reason) == ("False", name)
+
+
+@pytest.mark.parametrize("name", [c.RECOMMEND, c.PAUSED])
+def test_a_mode_keeps_what_serves_and_what_starts(name):
+    serving = said(world(kept(name), replicas=1, pods=[pod(ready=True)]))
+    assert (serving[c.READY].status, serving[c.READY].reason) == ("True", c.SERVING)
+    starting = said(world(kept(name), replicas=1, pods=[pod()]))
+    assert (starting[c.READY].status, starting[c.READY].reason) == ("True", c.WAKING)
+    new = said(world(kept(name, minReplicas=1), children={}))
+    assert new[c.READY].reason == c.WAKING
+
+
+@pytest.mark.parametrize("name", [c.AUTO, c.RECOMMEND, c.PAUSED])
+def test_an_external_owner_is_told_in_every_mode(name):
+    found = said(world(kept(name, replicas=0)), external=0)
+    assert found[c.READY].reason == c.SCALED_TO_ZERO_EXTERNALLY
+    assert (found[c.SCALING_ACTIVE].status, found[c.SCALING_ACTIVE].reason) == ("False", c.REPLICAS_SET)
+
+
+def test_a_paused_fleet_reads_no_signal():
+    told = said(world(kept(c.PAUSED)))[c.SIGNALS_AVAILABLE]
+    assert (told.status, told.reason) == ("Unknown", c.PAUSED)
+    assert said(world())[c.SCALING_ACTIVE].status == "True"
+
+
+def test_a_fleet_that_was_paused_before_its_spec_broke_stays_paused():
+    broken = replace(world(), fleet=kept(c.PAUSED, maxReplicas=-1), service=None)
+    assert stopgap_policy(broken).mode == c.PAUSED
+    assert stopgap_policy(world(service=None)).mode == c.AUTO
 
 
 def test_a_refused_pod_is_a_failed_wake():

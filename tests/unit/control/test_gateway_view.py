@@ -2,6 +2,7 @@
 
 from torpor.api.names import FleetKey
 from torpor.cluster.gateway_view import SILENT_SECONDS, GatewayView, merge
+from torpor.cluster.ledger import Ledger
 
 KEY = FleetKey("team", "llm")
 
@@ -26,14 +27,14 @@ class Gateways:
 
     def __init__(self, count=1):
         self.views = [GatewayView(f"10.0.0.{n}:8081") for n in range(count)]
-        self.activity = {}
+        self.ledger = Ledger()
 
     def say(self, *lines, at=0.0, gateway=0):
         for told in lines:
-            self.views[gateway].take(told, at, self.activity)
+            self.views[gateway].take(told, at, self.ledger)
 
     def merged(self, at=0.0, uid="u"):
-        return merge(self.views, KEY, uid, self.activity, at)
+        return merge(self.views, KEY, uid, self.ledger, at)
 
 
 def test_a_silent_world_is_not_an_idle_one():
@@ -87,10 +88,11 @@ def test_a_fleet_that_appears_later_is_counted_from_its_first_request():
     assert gateways.merged().arrivals == 1
 
 
-def test_a_counter_that_goes_back_is_no_arrival():
+def test_a_counter_that_goes_back_began_anew():
+    """The process forgot the fleet and met it again: it counts 3 requests that it had not counted before."""
     gateways = Gateways()
     gateways.say(heartbeat(), heartbeat(), line(arrivals=10), line(arrivals=3), line(arrivals=4))
-    assert gateways.merged().arrivals == 11
+    assert gateways.merged().arrivals == 14
 
 
 def test_a_fleet_that_was_not_sent_again_after_a_reconnect_is_gone():

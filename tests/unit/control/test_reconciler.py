@@ -15,6 +15,7 @@ from torpor.control.executor import Executor
 from torpor.control.naming import Naming
 from torpor.control.reconciler import CLOCK_DOUBT_SECONDS, Parts, Reconciler, RefusedError
 from torpor.control.store import Store
+from torpor.decide.observation import Tally
 
 from tests.unit.control.worlds import BUILD, KEY, NOW, UID, demand, fleet, report, service
 
@@ -92,6 +93,7 @@ class Desk:
 
     def __init__(self, **spec):
         self.raw = fleet(**spec)
+        metrics.forget(*KEY)  # what another test's fleet of this name left
         self.server, self.store, self.gateways, self.told = Server(self.raw), Store(), Gateways(), Told()
         self.store.put(FLEETS, copy.deepcopy(self.raw))
         parts = Parts(
@@ -113,7 +115,8 @@ class Desk:
             "generation": metadata["generation"] + 1,
             "resourceVersion": str(self.server.version + 1),
         }
-        self.raw = self.server.raw = fleet(**spec) | {"metadata": metadata}
+        status = self.store.get(FLEETS, *KEY).get("status", {})
+        self.raw = self.server.raw = fleet(**spec) | {"metadata": metadata, "status": status}
         self.store.put(FLEETS, copy.deepcopy(self.raw))
 
     async def look(self, after=1.0):
@@ -225,6 +228,85 @@ async def test_before_a_fleet_shrinks_its_least_loaded_replica_is_marked():
     assert desk.server.applied == ["Pod llm-1", "Deployment/scale", "InferenceService/status"]
 
 
+async def test_a_new_fleet_that_is_only_watched_starts_with_its_minimum_and_stays_there():
+    desk = Desk(scaling={"mode": "Recommend", "minReplicas": 1, "maxReplicas": 8})
+    await desk.look()
+    assert desk.replicas == 1
+    desk.server.ready("llm-0", desk.store)
+    desk.gateways.seen = demand(pods={"llm-0": report(waitingCapacity=20)})
+    for _ in range(10):
+        await desk.look(after=10.0)
+    assert desk.replicas == 1
+    told = desk.store.get(FLEETS, *KEY)["status"]["decision"]
+    assert (told["desiredReplicas"], told["recommendedReplicas"]) == (1, 5)
+    assert b'torpor_fleet_recommended_replicas{name="llm",namespace="team"} 5.0' in metrics.exposition()
+    # What it begins with, that it is only watched, and the one other number that it recommends.
+    assert desk.told.reasons == ["MinReplicas", "Recommend", "Recommend"]
+    desk.respec(scaling={"mode": "Auto", "minReplicas": 1, "maxReplicas": 8})
+    await desk.look()
+    assert desk.replicas == 5
+    assert desk.told.reasons[3:] == ["QueueDepth", "Auto"]
+
+
+async def test_a_refused_request_shows_what_auto_would_do_for_the_idle_period():
+    desk = Desk(scaling={"mode": "Recommend", "idleSeconds": 60})
+    assert await desk.look() is None
+    desk.gateways.seen = demand(arrivals=1)
+    again = await desk.look(after=40.0)
+    assert again == desk.now + 10.0
+    assert desk.store.get(FLEETS, *KEY)["status"]["decision"]["recommendedReplicas"] == 1
+    for _ in range(9):
+        await desk.look(after=10.0)
+    told = desk.store.get(FLEETS, *KEY)["status"]["decision"]
+    assert (desk.replicas, told["recommendedReplicas"]) == (0, 0)
+    assert await desk.look(after=31.0) is None, "and then there is nothing to look after"
+
+
+async def test_a_paused_fleet_is_left_alone_and_its_children_are_not():
+    desk = Desk(scaling={"mode": "Paused"})
+    await desk.look()
+    await desk.look(after=40.0)
+    desk.gateways.seen = demand(arrivals=7, held=3)
+    desk.store.remove(SERVICES, desk.store.get(SERVICES, KEY.namespace, "llm"))
+    await desk.look(after=40.0)
+    assert desk.server.applied == ["Service"]
+    assert desk.replicas == 0
+    assert desk.told.reasons == ["Paused"]
+
+
+async def test_series_that_say_nothing_any_more_go():
+    window = {"name": "office", "days": ["Mon"], "start": "08:00", "end": "20:00", "minReplicas": 1}
+    schedule = {"timeZone": "UTC", "windows": [window], "outside": {"maxReplicas": 0}}
+    desk = Desk(scaling={"schedule": schedule, "minReplicas": 1})
+    await desk.look()
+    seen = metrics.exposition().decode()
+    fleet_labels = 'name="llm",namespace="team"'
+    for line in (
+        f'torpor_fleet_mode{{mode="Auto",{fleet_labels}}} 1.0',
+        f'torpor_fleet_clamp_replicas{{clamp="MinReplicas",{fleet_labels}}} 1.0',
+        f'torpor_fleet_clamp_replicas{{clamp="ScheduleCeiling",{fleet_labels}}} -1.0',
+        f'torpor_fleet_decision{{{fleet_labels},reason="ScheduleCeiling"}} 1.0',
+        f'torpor_fleet_signal{{{fleet_labels},signal="queueDepth"}} 0.0',
+        f'torpor_fleet_signal_target{{{fleet_labels},signal="queueDepth"}} 4.0',
+        f'torpor_fleet_signal_replicas{{{fleet_labels},signal="queueDepth"}} 0.0',
+        f"torpor_fleet_schedule_closed{{{fleet_labels}}} 1.0",
+        f"torpor_fleet_schedule_max_replicas{{{fleet_labels}}} 0.0",
+    ):
+        assert line in seen
+    opens = datetime(2026, 11, 23, 8, 0, tzinfo=UTC).timestamp()  # the Monday after NOW
+    told = f"torpor_fleet_schedule_next_transition_timestamp_seconds{{{fleet_labels}}} "
+    assert float(seen.partition(told)[2].partition("\n")[0]) == opens
+    desk.respec(scaling={"mode": "Paused"})
+    await desk.look()
+    left = [line for line in metrics.exposition().decode().splitlines() if 'name="llm"' in line]
+    assert f'torpor_fleet_mode{{mode="Paused",{fleet_labels}}} 1.0' in left
+    for name in ("signal", "clamp", "schedule", "recommended"):
+        assert not [line for line in left if line.startswith(f"torpor_fleet_{name}")]
+    assert (
+        len([line for line in left if line.startswith(("torpor_fleet_mode", "torpor_fleet_decision{"))]) == 2
+    )
+
+
 async def test_an_unreachable_server_ends_the_look_without_a_status():
     desk = Desk()
     desk.server.fail["Service"] = ApiError(0, "TimeoutError", "no answer")
@@ -239,6 +321,23 @@ async def test_a_fleet_that_is_gone_leaves_no_series_behind():
     assert b'torpor_fleet_desired_replicas{name="llm",namespace="team"}' in metrics.exposition()
     desk.store.remove(FLEETS, desk.raw)
     assert await desk.look() is None
+    assert b'namespace="team"' not in metrics.exposition()
+
+
+async def test_what_the_gateways_counted_is_in_the_metrics_once():
+    desk = Desk()
+    for n in (3, 3, 8):
+        desk.gateways.seen = demand(tally=Tally(n, 100.0 * n, n - 1, 10.0 * n))
+        await desk.look()
+    desk.gateways.seen = demand(reporting=0, gap="no gateway reports")
+    await desk.look()
+    text = metrics.exposition().decode()
+    fleet_labels = 'name="llm",namespace="team"'
+    assert f"torpor_fleet_arrivals_total{{{fleet_labels}}} 8.0" in text
+    assert f"torpor_fleet_completed_total{{{fleet_labels}}} 7.0" in text
+    assert f'torpor_fleet_tokens_total{{kind="prompt",{fleet_labels}}} 800.0' in text
+    assert f'torpor_fleet_tokens_total{{kind="output",{fleet_labels}}} 80.0' in text
+    desk.reconciler.forget(KEY)
     assert b'namespace="team"' not in metrics.exposition()
 
 

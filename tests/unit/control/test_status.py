@@ -1,6 +1,7 @@
 """The status is written when it says something new, and only then."""
 
 import dataclasses
+import json
 from datetime import timedelta
 
 import pytest
@@ -10,18 +11,24 @@ from torpor.control.findings import Facts, findings
 from torpor.control.news import scaled, transitions
 from torpor.control.observe import observe, policy
 from torpor.control.rollout import Rollout
-from torpor.control.status import REFRESH_SECONDS, status_of, worth_writing
-from torpor.decide import Memory, decide
+from torpor.control.status import (
+    LONGEST_LINE,
+    LONGEST_MESSAGE,
+    REFRESH_SECONDS,
+    status_of,
+    worth_writing,
+)
+from torpor.decide import Memory, Standing, decide
+from torpor.decide.schedule import Limits, State
 
-from tests.unit.control.worlds import NOW, container, demand, pod, report, stamp, world
+from tests.unit.control.worlds import NOW, container, demand, fleet, pod, report, stamp, world
 
 
 def status(seen, cold=None, memory=None):
     cold = cold or ColdStarts()
-    decision, _ = decide(
-        observe(seen, rollout=False), policy(seen, seen.service, cold), memory or Memory(), seen.clock
-    )
-    facts = Facts(seen, decision, Rollout())
+    rules = policy(seen, seen.service, cold)
+    decision, _ = decide(observe(seen, rollout=False), rules, memory or Memory(), seen.clock)
+    facts = Facts(seen, decision, Rollout(), seen.service.spec.scaling.replicas, rules=rules)
     return status_of(facts, findings(facts), cold, cluster_domain="cluster.local")
 
 
@@ -79,8 +86,55 @@ def test_a_hundred_silent_launchers_fit_into_a_status():
     many = [pod(f"llm-engines-5d8c7f9b6d-{number:05}", ready=True) for number in range(100)]
     told = status(world(replicas=100, pods=many))["decision"]
     assert told["clamps"][0]["name"] == "UnknownNeverLowers"
-    lengths = [len(told["message"]), len(told["clamps"][0]["message"]), len(told["signals"][1]["unknown"])]
-    assert max(lengths) <= 4096
+    assert len(told["message"]) <= LONGEST_MESSAGE
+    assert max(len(told["clamps"][0]["message"]), len(told["signals"][1]["unknown"])) <= LONGEST_LINE
+
+
+def test_whatever_has_long_names_the_decision_stays_small():
+    long = "n" * 1000
+    many = [pod(f"{number:03}{long}", ready=True) for number in range(100)]
+    hours = Standing(
+        State(tuple(f"{number}{long}" for number in range(64)), Limits(floor=3, ceiling=2), (long,) * 64),
+        NOW + timedelta(hours=1),
+        State((long,) * 64, Limits()),
+        None,
+        f"{long} {long}",
+    )
+    seen = demand(f"gateway {long} is silent", pods={many[0].name: report()})
+    for more, last in ({}, "ScheduleCeiling"), ({"mode": "Recommend"}, "Recommend"), ({"replicas": 7}, None):
+        raw = fleet(scaling={"maxReplicas": 200} | more)
+        told = status(world(raw, replicas=100, pods=many, seen=seen, hours=hours))
+        InferenceServiceStatus.model_validate(told)
+        assert told["decision"]["clamps"][-1]["name"] == (last or "ExternalOwner")
+        assert len(json.dumps(told["decision"])) < 32 * 1024
+        assert len(json.dumps(told)) < 64 * 1024
+        assert told["decision"]["signals"][1]["lowerBound"].endswith("…")
+
+
+def test_the_decision_says_what_holds_and_what_is_recommended():
+    raw = fleet(scaling={"mode": "Recommend", "maxReplicas": 9})
+    busy = demand(pods={"llm-0": report(waitingCapacity=20)})
+    told = status(world(raw, replicas=1, pods=[pod(ready=True)], seen=busy))
+    assert told["desiredReplicas"] == 1
+    decision = told["decision"]
+    assert (decision["mode"], decision["desiredReplicas"], decision["recommendedReplicas"]) == (
+        "Recommend",
+        1,
+        5,
+    )
+    assert decision["clamps"][-1]["name"] == "Recommend"
+    paused = status(world(fleet(scaling={"mode": "Paused"}), replicas=1, pods=[pod(ready=True)], seen=busy))
+    assert (paused["desiredReplicas"], paused["decision"]["reason"]) == (1, "Paused")
+    assert "recommendedReplicas" not in paused["decision"]
+    assert "signals" not in paused["decision"] or paused["decision"]["signals"] == []
+
+
+def test_a_reading_in_part_says_what_is_missing():
+    told = status(awake())["decision"]["signals"]
+    assert all("lowerBound" not in signal for signal in told)
+    silent = demand("gateway b is silent", pods={"llm-0": report()})
+    told = status(world(replicas=1, pods=[pod(ready=True)], seen=silent))["decision"]["signals"]
+    assert told[0]["lowerBound"] == "gateway b is silent"
 
 
 def test_a_failed_wake_says_when_the_next_attempt_is():

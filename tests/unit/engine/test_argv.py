@@ -77,6 +77,7 @@ def test_a_number_of_sequences_that_is_none(value: str) -> None:
         ([H100], [], 1024),
         ([B200], [], 1024),
         ([H100, L4], [], 256),
+        ([Gpu("NVIDIA H100 80GB HBM3 MIG", 80 * GIB, "580")], [], 256),
         ([H100], ["--max-num-batched-tokens", "512"], 512),
         ([], ["--performance-mode=throughput"], 512),
     ],
@@ -142,8 +143,15 @@ def test_interpreter_of_console_scripts(tmp_path: Path) -> None:
 
 
 def test_gpus_of_the_driver() -> None:
-    text = "NVIDIA H100 80GB HBM3, 81559, 580.65\nFailed to initialize NVML\n"
-    assert read_gpus(text) == [Gpu("NVIDIA H100 80GB HBM3", 81559 << 20, "580.65")]
+    text = (
+        "NVIDIA H100 80GB HBM3, 81559, 580.65, Disabled\nFailed to initialize NVML\n"
+        "NVIDIA L4, 23034, 580.65, [N/A]\nNVIDIA A100-SXM4-80GB, 81920, 580.65, Enabled\n"
+    )
+    assert read_gpus(text) == [
+        Gpu("NVIDIA H100 80GB HBM3", 81559 << 20, "580.65"),
+        Gpu("NVIDIA L4", 23034 << 20, "580.65"),
+        Gpu("NVIDIA A100-SXM4-80GB MIG", 81920 << 20, "580.65"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+from torpor_engine.accelerators import Accelerators
 from torpor_engine.exporter import exposition
 from torpor_engine.metrics import Sample
 from torpor_engine.settings import Settings, read_settings
@@ -75,11 +76,32 @@ def test_a_line_has_every_member_of_the_contract() -> None:
         "v", "fleetUid", "namespace", "name", "revision", "pod", "bootId", "seq", "models", "state", "reason",
         "message", "phases", "startedAt", "readyAt", "maxNumSeqs", "running", "waiting", "waitingCapacity",
         "kvUtilization", "kvCapacityTokens", "promptTokensTotal", "generationTokensTotal", "preemptionsTotal",
-        "metricsAgeSeconds", "missing", "engineVersion",
+        "prefixQueriesTotal", "prefixHitsTotal", "cachedPromptTokensTotal", "interTokenCount",
+        "interTokenSeconds", "firstTokensTotal", "maxNumBatchedTokens", "gpu", "gpuCount",
+        "metricsAgeSeconds", "missing", "engineVersion", "tuning",
     }  # fmt: skip
     assert line["phases"] == [{"name": "preflight", "seconds": 0.123}]
+    assert line["tuning"] == {"used": False, "refused": False, "message": "the fleet's ConfigMap has none"}
     assert (line["v"], line["seq"], line["metricsAgeSeconds"]) == (1, 1, None)
     assert json.loads(subject.line(3.0))["seq"] == 2
+
+
+def test_what_is_measured_and_what_it_runs_on_are_told() -> None:
+    subject = board()
+    subject.accelerators = Accelerators("NVIDIA H100 80GB HBM3", 4, 2048)
+    subject.measured(
+        Sample(
+            prefix_queries_total=300, prefix_hits_total=128, cached_prompt_tokens_total=112,
+            gaps=40, gap_seconds=0.52, first_tokens_total=6,
+        ),
+        b"", 1.0,
+    )  # fmt: skip
+    line = json.loads(subject.line(1.0))
+    assert (line["gpu"], line["gpuCount"], line["maxNumBatchedTokens"]) == ("NVIDIA H100 80GB HBM3", 4, 2048)
+    assert (line["prefixQueriesTotal"], line["prefixHitsTotal"]) == (300, 128)
+    assert (line["cachedPromptTokensTotal"], line["interTokenCount"]) == (112, 40)
+    assert (line["interTokenSeconds"], line["firstTokensTotal"]) == (0.52, 6)
+    assert line["generationTokensTotal"] is None
 
 
 def test_age_grows_while_nothing_is_read() -> None:

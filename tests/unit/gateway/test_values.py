@@ -9,7 +9,7 @@ from torpor_gateway.policy import Condition, Policy, from_object
 from torpor_gateway.settings import Settings, SettingsError, address
 from torpor_gateway.sketch import Sketch
 from torpor_gateway.surface import OPERATIONS, Shape, allowed_method
-from torpor_gateway.tokens import Calibration, Ratios, usage
+from torpor_gateway.tokens import Calibration, Ratios, tail, usage, usage_at_end
 
 
 def test_flags_beat_the_environment_and_empty_is_the_default():
@@ -104,6 +104,27 @@ def test_the_objective_of_the_first_token_is_read_in_seconds(given, seconds):
     assert spec.policy.ttft_objective == seconds
 
 
+@pytest.mark.parametrize(
+    ("scaling", "desired", "kept"),
+    [
+        ({}, 0, False),
+        ({"mode": "Auto"}, 0, False),
+        ({"mode": "Off"}, 0, False),
+        ({"mode": "Recommend"}, 0, True),
+        ({"mode": "Paused"}, 2, False),
+        ({"mode": "Paused"}, None, True),
+        ({"mode": "Paused", "minReplicas": 1}, None, False),
+        ({"mode": "Paused", "minReplicas": 1}, 0, True),
+        ({"mode": "Paused", "replicas": 3}, 0, False),
+    ],
+)
+def test_a_mode_counts_where_no_replica_is_wanted(scaling, desired, kept):
+    status = {} if desired is None else {"desiredReplicas": desired}
+    spec = from_object({"metadata": {"name": "a"}, "spec": {"scaling": scaling}, "status": status})
+    assert spec.kept_at_zero is kept
+    assert spec.stays_asleep(0.0) is kept
+
+
 def test_closed_hours_are_read_from_the_status_and_end_at_the_opening():
     ready = {"type": "Ready", "status": "True", "reason": "Closed", "message": "closed"}
     status = {"schedule": {"opensTime": "1970-01-01T00:01:00Z"}, "conditions": [ready]}
@@ -159,6 +180,57 @@ def test_ratios_move_towards_what_was_seen():
     ratios.learn_prompt(0, 1000)
     ratios.learn_output(10, 0)
     assert ratios.prompt_per_byte == pytest.approx(0.1, rel=0.01)
+
+
+def test_a_mix_of_lengths_is_estimated_right_as_a_whole():
+    """A fixed part of 200 bytes in each body: short prompts have 1 token on 8 bytes, long ones on 4.1."""
+    ratios = Ratios()
+    mix = [(400, 50)] * 4 + [(8000, 1950)]
+    for _ in range(40):
+        for size, tokens in mix:
+            ratios.learn_prompt(tokens, size)
+    estimated = sum(ratios.prompt(size) for size, _ in mix)
+    # A mean of ratios gives 0.149 a byte and 1430 tokens.
+    assert estimated == pytest.approx(sum(tokens for _, tokens in mix), rel=0.08)
+
+
+def test_an_impossible_observation_is_bounded():
+    ratios = Ratios()
+    for _ in range(100):
+        ratios.learn_prompt(10**9, 10)
+        ratios.learn_output(10**9, 1)
+    assert ratios.prompt_per_byte <= 2.0
+    assert ratios.output_per_event <= 50.0
+
+
+LONG = b'{"choices":[{"text":"' + b"x" * 99_999 + b'"}],'
+
+
+def at_end(content, part=97):
+    """Feed an answer in parts, as a relay does, and look at what was kept."""
+    kept = b""
+    for start in range(0, len(content), part):
+        kept = tail(kept, content[start : start + part])
+    return usage_at_end(kept)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (LONG + b'"usage":{"prompt_tokens":3,"completion_tokens":4}}', (3, 4)),
+        (b'{"usage":{"prompt_tokens":3,"details":{"cached":2},"completion_tokens":4},"a":{"b":1}}', (3, 4)),
+        (b'{"data":[1,2],"usage":{"prompt_tokens":9,"total_tokens":9}}', (9, 0)),
+        (b'{"usage":null,"kv":{"prompt_tokens":"none"}}', None),
+        (b'{"text":"he said \\"usage\\":{\\"prompt_tokens\\":1}"}', None),
+        (b'{"usage":{"prompt_tokens":3', None),
+        (b'{"usage":', None),
+        (b'{"usage":{"prompt_tokens":3,"completion_tokens":4}' + b"x" * 9000, None),
+        (b"", None),
+    ],
+)
+def test_usage_at_the_end_of_a_long_answer(content, found):
+    assert at_end(content) == found
+    assert at_end(content, part=70_000) == found
 
 
 def test_counters_calibrate_from_idle_to_idle():

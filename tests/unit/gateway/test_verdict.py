@@ -13,10 +13,13 @@ KEY = FleetKey("ns", "llm")
 
 
 def fleet(
-    policy: Policy | None = None, status: FleetStatus | None = None, replicas: int | None = None
+    policy: Policy | None = None,
+    status: FleetStatus | None = None,
+    replicas: int | None = None,
+    mode: str = "Auto",
 ) -> FleetSpec:
     policy, status = policy or Policy(), status or FleetStatus()
-    return FleetSpec(KEY, "uid", ("llm",), policy, status, external_replicas=replicas)
+    return FleetSpec(KEY, "uid", ("llm",), policy, status, external_replicas=replicas, mode=mode)
 
 
 def ask(
@@ -55,6 +58,10 @@ def test_who_waits_and_how_long(situation, stream, response, expected):
     [
         (fleet(Policy(response="Reject"), FleetStatus(cold_start_seconds=45)), COLD, 503, "Waking", 45),
         (fleet(replicas=0), COLD, 503, "ScaledToZeroExternally", 60),
+        (fleet(mode="Recommend"), COLD, 503, "Recommend", 60),
+        (fleet(mode="Paused", status=FleetStatus(desired_replicas=0)), COLD, 503, "Paused", 60),
+        (fleet(mode="Paused", status=FleetStatus(CLOSED, 0, opens=NOW + 9)), COLD, 503, "Paused", 60),
+        (fleet(mode="Paused", replicas=0), COLD, 503, "ScaledToZeroExternally", 60),
         (fleet(status=FleetStatus(CLOSED, opens=NOW + 40_000)), COLD, 503, "Closed", 40_000),
         (fleet(status=FleetStatus(CLOSED)), COLD, 503, "Closed", 3600),
         (fleet(status=FleetStatus(FAILED, next_attempt=NOW + 20)), COLD, 503, "WakeFailed", 20),
@@ -91,6 +98,13 @@ def test_in_closed_hours_the_opening_is_named_and_met():
     assert ask(fleet(status=FleetStatus(CLOSED, opens=NOW + 8)), COLD, jitter=1.0).retry_after == 10
     assert isinstance(ask(fleet(status=FleetStatus(CLOSED, opens=NOW)), COLD), Wait)
     assert isinstance(ask(spec, BUSY), Wait)  # what still answers may
+
+
+def test_a_mode_refuses_nobody_where_replicas_are_wanted():
+    for name in ("Recommend", "Paused"):
+        assert isinstance(ask(fleet(mode=name), BUSY), Wait)
+        assert isinstance(ask(fleet(mode=name, status=FleetStatus(desired_replicas=1)), COLD), Wait)
+        assert isinstance(ask(fleet(mode=name, replicas=2), COLD), Wait)
 
 
 def test_a_unary_request_never_waits_longer_than_a_stream():

@@ -292,8 +292,12 @@ def test_the_closed_form_of_capacity_comes_out(lengths: str) -> None:
         output = draws.integers(50, 450, count) if lengths == "chat" else draws.integers(10, 60, count)
     machine = Hardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
     even = Trace(np.arange(count, dtype=float), prompt, output)
-    replica = for_objective(machine, even, 50.0, seqs=None, budget=None)
     predicted = 1000 * (1 - machine.a / 50.0) / float(np.mean(work_ms(machine, even)))
+    # As many prompt tokens as fit into 50 ms beside those that then run; the operator's own budget is smaller.
+    running = predicted * 0.05 * float(np.mean(output))
+    cached = predicted * 0.05 * float(np.mean(output * (prompt + output / 2)))
+    room = (50.0 - machine.a - machine.b * running - machine.c * cached) / machine.d
+    replica = for_objective(machine, even, 50.0, seqs=None, budget=int(room + running))
 
     def holds(rate: float) -> bool:
         load = Trace(np.arange(count) / rate, prompt, output)

@@ -61,6 +61,8 @@ def test_each_format_is_known_by_its_content(*, tmp_path: Path, text, arrival, p
         (TABLE + "20.0,5,-5\n", "line 5: the output is negative"),
         (TABLE.replace("13.204", "-13.204"), "line 2: the arrival is negative"),
         (TABLE + "nan,5,5\n", "line 5: the arrival is not a number"),
+        (TABLE + "1.7e9,5,5\n", "line 5: the arrival is more than ten years in"),
+        (MOONCAKE.replace("1500", "1.7e12"), "line 2: the arrival is more than ten years in"),
         (TABLE + "20.0,5", "truncated: line 5"),
         (TABLE.replace("3515", "x"), "line 3"),
         (TABLE + "20.0,5,99999999999999999999\n", "more than"),
@@ -108,6 +110,11 @@ def test_scaling_comes_from_the_seed_alone() -> None:
     assert (same.arrival == again.arrival).all()
     assert len(same) != len(other) or (same.arrival != other.arrival).any()
     assert 2400 < len(same) < 2600
+
+
+def test_more_requests_than_fit_are_refused_before_they_are_made() -> None:
+    with pytest.raises(TraceError, match="makes 600000000 requests of 100000"):
+        scaled(some(100_000), 6000.0, seed=1)
 
 
 def test_a_fraction_thins() -> None:

@@ -62,10 +62,17 @@ LAUNCHER_SOURCE: Final = "/opt/torpor/torpor-engine.pyz"  # in the launcher's im
 LAUNCHER_DIR: Final = "/torpor"
 LAUNCHER_PATH: Final = f"{LAUNCHER_DIR}/torpor-engine.pyz"  # in the engine's pod
 CACHE_DIR: Final = "/cache"
+TUNING_DIR: Final = "/etc/torpor"  # holds what the launcher may tune at start
+TUNING_VOLUME: Final = "torpor-tuning"
 MODELS_DIR: Final = "/models"  # a claim of pvc:// is mounted below, under its own name
 ENGINE_UID: Final = 65532
 PRESTOP_SECONDS: Final = 5  # endpoints propagate
 GRACE_MARGIN_SECONDS: Final = 15  # between the end of the drain and SIGKILL
+
+# --- keys of a fleet's ConfigMap, and files where they are mounted ---------------------------------
+KEY_TUNING: Final = "tuning.json"  # for the launcher: the only key that pods see
+KEY_ENGINES: Final = "engines.json"  # what the engines last said of themselves
+KEY_MEMORY: Final = "memory.json"  # what the fleet's decisions remember
 
 # --- behaviour that is not a field of the object --------------------------------------------------
 DEFAULT_IDLE_SECONDS: Final = 600  # where scaling.idleSeconds is absent
@@ -84,6 +91,7 @@ SPEC_VALID: Final = "SpecValid"
 ROUTE_ACCEPTED: Final = "RouteAccepted"
 EXTERNALLY_SCALED: Final = "ExternallyScaled"
 SCHEDULE_APPLIED: Final = "ScheduleApplied"
+SCALING_ACTIVE: Final = "ScalingActive"
 CONDITION_TYPES: Final = (
     READY,
     AWAKE,
@@ -94,6 +102,7 @@ CONDITION_TYPES: Final = (
     ROUTE_ACCEPTED,
     EXTERNALLY_SCALED,
     SCHEDULE_APPLIED,
+    SCALING_ACTIVE,
 )
 
 # --- reasons of Ready -----------------------------------------------------------------------------
@@ -133,12 +142,20 @@ QUALIFIED_NAME_ONLY: Final = "QualifiedNameOnly"  # the installation gives this 
 DECIDED_BY_TORPOR: Final = "DecidedByTorpor"
 REPLICAS_SET: Final = "ReplicasSet"  # scaling.replicas has a writer that is not Torpor
 
+# --- modes (scaling.mode), and the reasons where one keeps Torpor from changing replicas ----------
+AUTO: Final = "Auto"
+RECOMMEND: Final = "Recommend"
+PAUSED: Final = "Paused"
+
 # --- reasons of ScheduleApplied -------------------------------------------------------------------
 NO_SCHEDULE: Final = "NoSchedule"
 OPEN: Final = "Open"
 FLOOR_ABOVE_CEILING: Final = "FloorAboveCeiling"
 TIME_ZONE_DATA_MISSING: Final = "TimeZoneDataMissing"  # the installation's fault, not the spec's
 SCHEDULE_CHANGED: Final = "ScheduleChanged"  # of events: another window holds
+
+# --- reasons of events alone ----------------------------------------------------------------------
+NOT_KEPT: Final = "NotKept"  # the fleet's ConfigMap cannot be written
 
 # --- reasons why a pod does not become ready ------------------------------------------------------
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"

@@ -45,6 +45,11 @@ def cache_claim(name: str) -> str:
     return f"{name}-cache"
 
 
+def config(name: str) -> str:
+    """Name the ConfigMap of fleet `name`: its tuning and its memory."""
+    return f"{name}-fleet"
+
+
 def model_name(name: str, spec_model_name: str | None) -> str:
     """Return what clients put in `model`: the spec's `model.name`, else the object's own name."""
     return spec_model_name or name

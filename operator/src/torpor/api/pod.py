@@ -29,10 +29,24 @@ from torpor.api.base import (
     Rule,
     list_map,
 )
-from torpor.api.constants import CACHE_DIR, LAUNCHER_DIR, MODELS_DIR, RESERVED_KEY_PREFIXES
+from torpor.api.constants import (
+    CACHE_DIR,
+    LAUNCHER_DIR,
+    MODELS_DIR,
+    RESERVED_KEY_PREFIXES,
+    TUNING_DIR,
+    TUNING_VOLUME,
+)
 
-OUR_VOLUMES: Final = ("torpor", "cache", "tmp", "shm", "model")
-OUR_PATHS: Final = (LAUNCHER_DIR, CACHE_DIR, MODELS_DIR, "/tmp", "/dev/shm")  # noqa: S108 - paths in the pod
+OUR_VOLUMES: Final = ("torpor", "cache", "tmp", "shm", "model", TUNING_VOLUME)
+OUR_PATHS: Final = (
+    LAUNCHER_DIR,
+    CACHE_DIR,
+    MODELS_DIR,
+    "/tmp",  # noqa: S108 - paths in the pod
+    "/dev/shm",  # noqa: S108
+    TUNING_DIR,
+)
 
 _KEY_GUARD: Final = " || ".join(f"k.startsWith('{prefix}')" for prefix in RESERVED_KEY_PREFIXES)
 NOT_OUR_KEYS: Final = Rule(

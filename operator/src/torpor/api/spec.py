@@ -3,7 +3,7 @@
 The docstring under a field is its description in the CRD, so `kubectl explain isvc.spec` reads these files.
 Units are in the names, numbers are integers, everything has a bound: the API server refuses rules whose
 cost it cannot bound. A field is here only if something reads it. Fields without a default (`replicas`,
-`idleSeconds`, `schedule`) mean something by being absent.
+`idleSeconds`, `objectives`, `schedule`) mean something by being absent.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -21,6 +21,7 @@ __all__ = [
     "InferenceServiceSpec",
     "KvCacheUtilization",
     "Model",
+    "Objectives",
     "QueueDepth",
     "Rollout",
     "Scaling",
@@ -56,9 +57,45 @@ class Signals(ApiModel):
     """How full the engines' KV caches are."""
 
 
+class Objectives(ApiModel):
+    """How long clients may wait for tokens. Replicas are added before an objective is missed, not after."""
+
+    time_to_first_token_milliseconds: Annotated[int, Field(ge=10, le=600_000)] | None = None
+    """
+    From a request's arrival to its first token, in milliseconds. Absent: how long a prompt takes bounds
+    nothing.
+    """
+    inter_token_latency_milliseconds: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    """
+    Mean time between two tokens of an answer, in milliseconds. Absent: how fast an answer flows bounds
+    nothing.
+    """
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.timeToFirstTokenMilliseconds) || has(self.interTokenLatencyMilliseconds)",
+            message=(
+                "must have timeToFirstTokenMilliseconds or interTokenLatencyMilliseconds; add one of the two "
+                "or remove the objectives"
+            ),
+            holds=lambda it: (
+                it.time_to_first_token_milliseconds is not None
+                or it.inter_token_latency_milliseconds is not None
+            ),
+        ),
+    )
+
+
 class Scaling(ApiModel):
     """How many replicas, and when none."""
 
+    mode: Literal["Auto", "Recommend", "Paused"] = "Auto"
+    """
+    Auto: the decided number is followed. Recommend: it is worked out, shown in status.decision and exported,
+    and the replicas stay as they are. Paused: nothing is worked out and the replicas stay. In the latter two
+    a new fleet starts with minReplicas, and one without replicas refuses requests at once. A number in
+    replicas is obeyed in every mode.
+    """
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
     """The fewest replicas. 0 lets the fleet sleep."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -71,6 +108,11 @@ class Scaling(ApiModel):
     """
     signals: Signals = Signals()
     """What the number of replicas follows. Each signal gives a number, the largest wins."""
+    objectives: Objectives | None = None
+    """
+    How long clients may wait for tokens: the fleet has the replicas that keep arriving work within them.
+    Absent: no latency is promised, and only the signals and a full fleet bound what a replica carries.
+    """
     idle_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
     """
     For how long no request may have been waiting or running before the fleet goes to zero, where

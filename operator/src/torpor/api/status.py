@@ -28,8 +28,8 @@ class Condition(ApiModel):
 
     type: ConditionType
     """
-    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted, ExternallyScaled or
-    ScheduleApplied.
+    Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted, ExternallyScaled,
+    ScheduleApplied or ScalingActive.
     """
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""
@@ -58,6 +58,8 @@ class SignalReading(ApiModel):
     """The replicas that this signal alone asked for. Absent: it had no say."""
     unknown: Sentence | None = None
     """Why there was no reading. Absent: there was one."""
+    lower_bound: Sentence | None = None
+    """What did not report, so that the reading may be too low. Absent: it is complete."""
 
 
 class Clamp(ApiModel):
@@ -76,8 +78,15 @@ class Clamp(ApiModel):
 class Decision(ApiModel):
     """Why the fleet has the replicas it has: signals, then rules in order, then the number."""
 
+    mode: Word | None = None
+    """The mode in which it was made: Auto, Recommend or Paused."""
     desired_replicas: Count
-    """The number that was decided."""
+    """The number that holds: the decided one, or what is kept or set where Torpor does not decide."""
+    recommended_replicas: Count | None = None
+    """
+    The number that Torpor alone would ask for in the mode Auto, were scaling.replicas absent. Absent: it was
+    not worked out.
+    """
     reason: Reason
     """What made it so, in one word."""
     message: Sentence = ""
@@ -90,6 +99,8 @@ class Decision(ApiModel):
     """What the signals said."""
     clamps: Annotated[list[Clamp], Field(max_length=32), LIST_ATOMIC] = Field(default_factory=list)
     """The rules that changed the number, in order."""
+    would_change: Annotated[list[Sentence], Field(max_length=16), LIST_ATOMIC] = Field(default_factory=list)
+    """What would make it another number."""
 
 
 class ColdStartPhase(ApiModel):
@@ -156,6 +167,31 @@ class ScheduleStatus(ApiModel):
     """While the ceiling is 0: when it rises by itself. Absent: it is not 0, or it never rises."""
 
 
+class EngineStatus(ApiModel):
+    """What a replica is taken to be, and what Torpor starts its engine with."""
+
+    hardware: Word | None = None
+    """
+    What a step costs is taken from: a row of Torpor's table of models and GPUs, a guess, or the simulated
+    engine's profile. Absent: on what the engines run is not known yet.
+    """
+    hardware_source: Sentence = ""
+    """Where that comes from, and whether the fleet's own steps have taken its place."""
+    max_num_batched_tokens: Count | None = None
+    """The prefill budget: the most tokens of one step. Absent: the engine's default or the user's flag."""
+    max_num_seqs: Count | None = None
+    """The sequences that an engine runs at once, lowered to the budget. Absent: not set."""
+    step_milliseconds: Decimal | None = None
+    """The longest step that the budget allows on a busy replica."""
+    message: Sentence = ""
+    """Why the budget is what it is, or why there is none."""
+    tuned_replicas: Count | None = None
+    """
+    Ready replicas that run with exactly this budget. The others started before it: no replica is restarted
+    for a budget. Absent: there is none.
+    """
+
+
 class InferenceServiceStatus(ApiModel):
     """What Torpor observed and decided."""
 
@@ -181,3 +217,5 @@ class InferenceServiceStatus(ApiModel):
     """Where the fleet stands in its schedule. Absent: it has none."""
     cold_start: ColdStartRecord | None = None
     """What cold starts took."""
+    engine: EngineStatus | None = None
+    """What a replica is taken to be, and what Torpor starts its engine with."""

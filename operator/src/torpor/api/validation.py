@@ -68,11 +68,17 @@ def check(raw: Mapping[str, Any]) -> Checked:
     try:
         fleet = InferenceService.model_validate(raw)
     except ValidationError as error:
-        found = [_from_pydantic(detail) for detail in error.errors(include_url=False)]
-        return Checked(
-            None, tuple(dict.fromkeys(found))
-        )  # the branches of a union fail alike: once is enough
+        return Checked(None, problems_of(error))
     return Checked(fleet, (*_broken_rules(fleet, ""), *_duplicates(fleet, "")))
+
+
+def problems_of(error: ValidationError, *above: str) -> tuple[Problem, ...]:
+    """Say what did not parse. `above`: the steps from the object to what was parsed, where it was a part."""
+    found = [
+        _from_pydantic(detail | {"loc": (*above, *detail["loc"])})
+        for detail in error.errors(include_url=False)
+    ]
+    return tuple(dict.fromkeys(found))  # the branches of a union fail alike: once is enough
 
 
 def shown(value: Any) -> str:

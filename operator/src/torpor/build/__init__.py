@@ -6,7 +6,8 @@ random number, and nothing decides: the number of replicas and the shape of a ro
 """
 
 from torpor.build.children import children
+from torpor.build.config import fleet_config
 from torpor.build.revision import revision_of
 from torpor.build.settings import BuildSettings
 
-__all__ = ["BuildSettings", "children", "revision_of"]
+__all__ = ["BuildSettings", "children", "fleet_config", "revision_of"]

@@ -9,6 +9,7 @@ from typing import Any
 from torpor.api import names
 from torpor.api.types import InferenceService
 from torpor.build.common import Manifest, head
+from torpor.build.config import fleet_config
 from torpor.build.deployment import deployment
 from torpor.build.network import disruption_budget, engine_service, front_service, network_policy
 from torpor.build.settings import BuildSettings
@@ -21,12 +22,14 @@ def children(
     live: Mapping[str, Any] | None = None,
     *,
     in_place: bool = False,
+    data: Mapping[str, str] | None = None,
 ) -> list[Manifest]:
     """Return the complete manifests of every child, for server-side apply.
 
     `fleet` must be valid (`validation.check`) and have a uid. `replicas` is the decided number. `live` is
     the engine Deployment as the cluster has it, None where there is none: its pod template is kept while
-    the user's inputs are the same. `in_place`: replace by stopping first.
+    the user's inputs are the same. `in_place`: replace by stopping first. `data`: texts of the fleet's
+    ConfigMap by key; None: it is no concern of this look.
     """
     manifests = [
         front_service(fleet, settings),
@@ -37,6 +40,8 @@ def children(
     claim = cache_claim(fleet)
     if claim is not None:
         manifests.append(claim)
+    if data is not None:
+        manifests.append(fleet_config(fleet, data))
     manifests.append(deployment(fleet, settings, replicas=replicas, live=live, in_place=in_place))
     return manifests
 

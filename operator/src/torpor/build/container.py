@@ -164,6 +164,7 @@ def _mounts(fleet: InferenceService) -> list[Manifest]:
         {"name": "cache", "mountPath": constants.CACHE_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own volume
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - tensor-parallel workers talk through it
+        {"name": constants.TUNING_VOLUME, "mountPath": constants.TUNING_DIR, "readOnly": True},
     ]
     source = uri.parse(fleet.spec.model.uri)
     if source.scheme == "pvc":

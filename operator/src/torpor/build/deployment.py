@@ -135,6 +135,7 @@ def _volumes(fleet: InferenceService) -> list[Manifest]:
         cache,
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        _tuning_volume(fleet.metadata.name),
     ]
     source = uri.parse(model.uri)
     if source.scheme == "pvc":
@@ -146,3 +147,14 @@ def _volumes(fleet: InferenceService) -> list[Manifest]:
             {key: value for key, value in entry.items() if key not in ("mountPath", "readOnly", "subPath")}
         )
     return volumes
+
+
+def _tuning_volume(name: str) -> Manifest:
+    """What the launcher may tune at start. Its content changes while pods live and restarts none; a fleet
+    without a ConfigMap, or without the key, starts all the same.
+    """
+    items = [
+        {"key": constants.KEY_TUNING, "path": constants.KEY_TUNING}
+    ]  # the memory is not the pods' business
+    source = {"name": names.config(name), "items": items, "optional": True}
+    return {"name": constants.TUNING_VOLUME, "configMap": source}

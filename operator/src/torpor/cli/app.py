@@ -1,4 +1,4 @@
-"""Commands that need no cluster: version, validate, crd, simulate.
+"""The commands. `explain` reads one object of a cluster; version, validate, crd and simulate need none.
 
 `validate` is the strict reading of a file: what the API server would prune in silence (a misspelt field) is
 an error here, every problem is listed, and the exit status is for scripts: 0 where all objects are fine, 1
@@ -15,6 +15,7 @@ import typer
 import yaml
 
 from torpor.api import constants, crd, validation
+from torpor.cli.explain import explain
 from torpor.cli.simulate import simulate
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 
 app.command()(simulate)
+app.command()(explain)
 
 
 @app.command()

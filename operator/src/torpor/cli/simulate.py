@@ -4,6 +4,7 @@ Nothing is written before everything is known, so that a run that ends with an e
 What is wrong with the input is one line on standard error and exit status 2.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -28,7 +29,9 @@ def simulate(
     fleet: Annotated[Path, typer.Option(help="YAML file with the InferenceService.")],
     hardware: Annotated[str, typer.Option(help="Name of built-in hardware, or a .json file.")],
     cold_start: Annotated[float, typer.Option(help="Mean seconds from the decision to ready.")],
-    policy: Annotated[str, typer.Option(help="torpor or static:N.")] = "torpor",
+    policy: Annotated[
+        str, typer.Option(help="torpor, static:N, or a rival's NAME[:key=value,...].")
+    ] = "torpor",
     rate_scale: Annotated[float, typer.Option(help="So many times the requests; below 1 thins out.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of cold starts, copies and thinning.")] = 0,
     look: Annotated[float, typer.Option(help="Seconds between two decisions.")] = 10.0,
@@ -38,6 +41,14 @@ def simulate(
         typer.Option("--engine-defaults", help="Keep the hardware's token budget, whatever the objective."),
     ] = False,
     gateways: Annotated[int, typer.Option(min=1, help="Gateway processes; limits hold for each.")] = 2,
+    failed_starts: Annotated[float, typer.Option(help="Share of the starts that never become ready.")] = 0.0,
+    start_deadline: Annotated[float, typer.Option(help="Seconds until such a one is replaced.")] = 600.0,
+    outage: Annotated[
+        list[str] | None, typer.Option(help="FROM-TO in seconds without engine metrics; repeatable.")
+    ] = None,
+    stale: Annotated[
+        list[str] | None, typer.Option(help="FROM-TO in seconds in which they stand still; repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write replicas against the need as SVG.")] = None,
 ) -> None:
@@ -62,6 +73,12 @@ def simulate(
             score_from=score_from,
             engine_defaults=engine_defaults,
             gateways=gateways,
+            troubles={
+                "failed_starts": failed_starts,
+                "start_deadline": start_deadline,
+                "outages": _intervals("--outage", outage),
+                "stale": _intervals("--stale", stale),
+            },
             plot=plot is not None,
         )
     except (InputError, SimulationError, HardwareError, TraceError) as error:
@@ -87,10 +104,12 @@ def _run(
     score_from: float,
     engine_defaults: bool,
     gateways: int,
+    troubles: dict[str, Any],
     plot: bool,
 ) -> tuple[dict[str, Any], str]:
     from torpor.simulate import achievable, bound, plan, results, traces  # noqa: PLC0415 - see above
     from torpor.simulate import hardware as machines  # noqa: PLC0415
+    from torpor.simulate.conditions import Conditions  # noqa: PLC0415
     from torpor.simulate.fleet import Simulation  # noqa: PLC0415
     from torpor.simulate.picture import draw  # noqa: PLC0415
 
@@ -101,9 +120,17 @@ def _run(
         raise InputError(f"--score-from {score_from:g}: must be between 0 and the last arrival, {last:g} s")
     ttft, itl = plan.objectives(service)
     replica = plan.engine(service, machine, requests, engine_defaults=engine_defaults)
-    setup = plan.setup(service, replica, cold_start=cold_start, look=look, seed=seed, gateways=gateways)
-    driver = plan.policy(policy, service, replica)
     try:
+        driver = plan.policy(policy, service, replica, requests)
+        setup = plan.setup(
+            service,
+            replica,
+            cold_start=cold_start,
+            look=plan.pace(driver, look),
+            seed=seed,
+            gateways=gateways,
+            conditions=Conditions(**troubles),
+        )
         least = bound.replica_hours(requests, replica, itl, cold_start, score_from)
         needs = bound.need(requests, replica, itl)
     except ValueError as error:
@@ -112,6 +139,7 @@ def _run(
     run = Simulation(requests, setup, driver).run()
     wall = time.perf_counter() - began
     figures = results.score(run, policy, ttft_ms=ttft, itl_ms=itl, score_from=score_from)
+    setup = dataclasses.replace(setup, look=look)  # whoever is judged, the oracle looks as often
     oracle = achievable.replica_hours(requests, setup, replica, ttft, itl, score_from=score_from)
     figures |= {
         "bound_replica_hours": round(least, 4),
@@ -136,6 +164,18 @@ def _fleet(path: Path) -> InferenceService:
     if problems or checked.fleet is None:
         raise InputError(f"{path}: {_one_line(problems[0] if problems else 'not valid')}")
     return checked.fleet
+
+
+def _intervals(option: str, given: list[str] | None) -> tuple[tuple[float, float], ...]:
+    """FROM-TO, as often as it was given."""
+    found = []
+    for text in given or []:
+        begins, _, ends = text.partition("-")
+        try:
+            found.append((float(begins), float(ends)))
+        except ValueError:
+            raise InputError(f"{option} {text}: must be FROM-TO in seconds, as in 3600-7200") from None
+    return tuple(found)
 
 
 def _write(path: Path, text: str) -> None:

@@ -29,6 +29,7 @@ from torpor.cluster.gateway_view import (
     GatewayView,
     merge,
 )
+from torpor.cluster.ledger import Ledger
 
 LONGEST_LINE = 1024 * 1024
 PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -53,7 +54,7 @@ class DemandStreams:
         self._client: httpx.AsyncClient | None = None
         self._views: dict[str, GatewayView] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._activity: dict[FleetKey, int] = {}
+        self._ledger = Ledger(clock())
         self._gaps: dict[str, str] = {}
         self._watchdog: asyncio.Task[None] | None = None
 
@@ -87,11 +88,11 @@ class DemandStreams:
 
     def fleet(self, key: FleetKey, uid: str) -> FleetDemand:
         """What all gateways hold for the fleet now."""
-        return merge(self._views.values(), key, uid, self._activity, self._clock())
+        return merge(self._views.values(), key, uid, self._ledger, self._clock())
 
     def forget(self, key: FleetKey) -> None:
         """Drop what is known of a fleet that was deleted."""
-        self._activity.pop(key, None)
+        self._ledger.forget(key)
         for view in self._views.values():
             view.fleets.pop(key, None)
 
@@ -109,7 +110,7 @@ class DemandStreams:
                 async with contextlib.aclosing(self._lines(view)) as lines:
                     async for line in lines:
                         failures = 0
-                        key = view.take(line, self._clock(), self._activity)
+                        key = view.take(line, self._clock(), self._ledger)
                         if key is not None:
                             self._changed(key)
                         self._note(view)

@@ -1,9 +1,9 @@
 """What one gateway process told, and what all of them together mean.
 
-A `GatewayView` is fed with the lines of one demand stream. Gauges are taken as they are; counters only as
-differences between two lines of the same boot, so neither a reconnect nor a restart counts a request twice. A
-fleet that is not mentioned has not changed: silence about a fleet is good as long as the stream itself lives,
-and worthless after that.
+A `GatewayView` is fed with the lines of one demand stream. Gauges are taken as they are; counters go into the
+`Ledger`, which adds up their growth over all processes, reconnects and restarts. A fleet that is not
+mentioned has not changed: silence about a fleet is good as long as the stream itself lives, and worthless
+after that.
 
 `merge` adds up what different processes hold (each request waits in one of them) and picks, per engine pod,
 the freshest report (all of them see the same pod). A process that exists and does not report makes the sums
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torpor.api.names import FleetKey
+from torpor.cluster.ledger import Ledger
+from torpor.decide.observation import Tally
 
 Line: TypeAlias = Mapping[str, Any]
 
@@ -24,11 +26,14 @@ GONE_SECONDS = 10.0  # a process that is not listed any more leaves the view aft
 
 @dataclass(slots=True)
 class FleetReport:
-    """The latest line of one gateway about one fleet. `at`: when it came, monotonic seconds."""
+    """The latest line of one gateway about one fleet. `at`: when it came, monotonic seconds. `lengths`: it
+    tells those of requests.
+    """
 
     line: Line
     at: float
     connection: int
+    lengths: bool = False
 
 
 @dataclass(slots=True)
@@ -45,7 +50,6 @@ class GatewayView:
     connection: int = 0
     heartbeats: int = 0  # on this connection
     fleets: dict[FleetKey, FleetReport] = field(default_factory=dict)
-    counted: dict[FleetKey, int] = field(default_factory=dict)  # arrivals of this boot that are in the total
 
     @property
     def settled(self) -> bool:
@@ -70,47 +74,48 @@ class GatewayView:
         self.connection += 1
         self.heartbeats = 0
 
-    def take(self, line: Line, now: float, activity: dict[FleetKey, int]) -> FleetKey | None:
-        """Take in one line; add new arrivals to `activity`. Returns the fleet that it is about, if any."""
+    def take(self, line: Line, now: float, ledger: Ledger) -> FleetKey | None:
+        """Take in one line and write what it counts into `ledger`. Returns the fleet it is about, if any."""
         boot = str(line.get("bootId") or "")
         if boot != self.boot:
-            self.boot, self.fleets, self.counted, self.heartbeats = boot, {}, {}, 0
+            self.boot, self.fleets, self.heartbeats = boot, {}, 0
         self.heard = now
         self.name = str(line.get("gateway") or self.name)
         kind = line.get("type")
         if kind == "fleet":
-            return self._fleet(line, now, activity)
+            return self._fleet(line, now, ledger)
         if kind in ("hello", "heartbeat"):
             self.state = str(line.get("state") or self.state)
+            ledger.greeted(boot, line.get("ageSeconds"), now)
         if kind == "heartbeat":
             self.synced = line.get("synced") is True
             self.heartbeats += 1
             if self.heartbeats == 2:
                 self.fleets = {k: r for k, r in self.fleets.items() if r.connection == self.connection}
+                ledger.settled(boot, set(self.fleets), now)
         return None
 
-    def _fleet(self, line: Line, now: float, activity: dict[FleetKey, int]) -> FleetKey | None:
+    def _fleet(self, line: Line, now: float, ledger: Ledger) -> FleetKey | None:
         namespace, name = line.get("namespace"), line.get("name")
         if not (isinstance(namespace, str) and isinstance(name, str)):
             return None
         key = FleetKey(namespace, name)
-        seen = count(line.get("arrivals")) + count(line.get("retries"))
-        # A fleet that appears after everything known was sent is counted from nothing; one that appears on
-        # connecting has a past that this process did not watch.
-        base = self.counted.get(key, 0 if self.settled else seen)
-        if seen > base:
-            activity[key] = activity.get(key, 0) + seen - base
-        self.counted[key] = seen
-        self.fleets[key] = FleetReport(line, now, self.connection)
+        lengths = ledger.count(self.boot, key, line, now) and "waitingPromptTokens" in line
+        self.fleets[key] = FleetReport(line, now, self.connection, lengths)
         return key
 
 
 @dataclass(frozen=True, slots=True)
 class PodReport:
-    """The freshest launcher report on one pod, and its age in seconds."""
+    """The freshest launcher report on one pod, and its age in seconds.
+
+    A line stands while its stream lives, so its age may be less than the time since it came. at: when the
+    numbers in it were told by the launcher, whether they stand or not (monotonic seconds).
+    """
 
     age: float
     stats: Line
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,8 @@ class FleetDemand:
     """What all gateways together hold for one fleet. Sums are over those that report.
 
     reporting: gateways that do. gap: why the sums are lower bounds, "" if they are complete. oldest: seconds
-    that the oldest held request has waited.
+    that the oldest held request has waited. waiting_prompt_tokens: of those held and queued. arrivals, tally:
+    growing sums (`Ledger`). What a gateway that reports does not tell of lengths is None for all.
     """
 
     reporting: int
@@ -129,17 +135,19 @@ class FleetDemand:
     oldest: float = 0.0
     arrivals: int = 0
     pods: Mapping[str, PodReport] = field(default_factory=dict)
+    waiting_prompt_tokens: int | None = None
+    tally: Tally | None = None
 
 
 def merge(
-    gateways: Iterable[GatewayView], key: FleetKey, uid: str, activity: Mapping[FleetKey, int], now: float
+    gateways: Iterable[GatewayView], key: FleetKey, uid: str, ledger: Ledger, now: float
 ) -> FleetDemand:
     """Join what the gateways say about the fleet `key` with this `uid`. Reports about a namesake are left
     out.
     """
     gaps: list[str] = []
-    reporting = held = queued = in_flight = 0
-    oldest = 0.0
+    reporting = held = queued = in_flight = prompt_tokens = 0
+    oldest, lengths = 0.0, True
     pods: dict[str, PodReport] = {}
     for gateway in gateways:
         if gap := gateway.gap(now):
@@ -156,13 +164,25 @@ def merge(
             oldest = max(oldest, seconds(waiting.get("oldestSeconds")))
         queued += count(report.line.get("queued"))
         in_flight += count(report.line.get("inFlight"))
+        prompt_tokens += count(report.line.get("waitingPromptTokens"))
+        lengths = lengths and report.lengths
         for pod, fresh in _pods(report, gateway, now):
             if pod not in pods or fresh.age < pods[pod].age:
                 pods[pod] = fresh
     if not reporting:
         gaps.append("no gateway reports")
+    total = ledger.total(key, uid)
     return FleetDemand(
-        reporting, "; ".join(dict.fromkeys(gaps)), held, queued, in_flight, oldest, activity.get(key, 0), pods
+        reporting=reporting,
+        gap="; ".join(dict.fromkeys(gaps)),
+        held=held,
+        queued=queued,
+        in_flight=in_flight,
+        oldest=oldest,
+        arrivals=int(total.requests),
+        pods=pods,
+        waiting_prompt_tokens=prompt_tokens if reporting and lengths else None,
+        tally=(total.tally or Tally()) if reporting and lengths else None,
     )
 
 
@@ -180,7 +200,8 @@ def _pods(report: FleetReport, gateway: GatewayView, now: float) -> Iterable[tup
             and entry.get("matched") is True
             and isinstance(entry.get("stats"), Mapping)
         ):
-            yield str(pod), PodReport(seconds(entry.get("ageSeconds"), missing=1e9) + silence, entry["stats"])
+            age = seconds(entry.get("ageSeconds"), missing=1e9)
+            yield str(pod), PodReport(age + silence, entry["stats"], report.at - age)
 
 
 def count(value: object) -> int:

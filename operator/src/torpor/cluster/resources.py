@@ -52,13 +52,10 @@ ENDPOINT_SLICES = Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslic
 LEASES = Resource("coordination.k8s.io/v1", "Lease", "leases")
 EVENTS = Resource("v1", "Event", "events")
 
-CHILDREN = (DEPLOYMENTS, SERVICES, CLAIMS, BUDGETS, POLICIES)
+CHILDREN = (DEPLOYMENTS, SERVICES, CLAIMS, BUDGETS, POLICIES, CONFIG_MAPS)
 """What a fleet owns. All of it is watched, so that a change by somebody else is repaired."""
 
-_BY_KIND = {
-    (r.api_version, r.kind): r
-    for r in (FLEETS, PODS, ENDPOINT_SLICES, LEASES, EVENTS, CONFIG_MAPS, *CHILDREN)
-}
+_BY_KIND = {(r.api_version, r.kind): r for r in (FLEETS, PODS, ENDPOINT_SLICES, LEASES, EVENTS, *CHILDREN)}
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource:

@@ -22,6 +22,7 @@ from torpor.control.store import Store
 
 WORKERS = 8
 LOOK_LIMIT_SECONDS = 120.0
+SAVE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class Controller:
             self._queue.add(key)
 
     async def stop(self, seconds: float = 5.0) -> None:
-        """Begin no more looks, let running ones finish for `seconds`, then end the workers."""
+        """Begin no more looks, let running ones finish for `seconds`, end the workers, and keep what the
+        looks learned, as far as that is quickly done: requests may wait for the next leader.
+        """
         self._stopping = True
         self._idle.clear()
         if self._busy:
@@ -80,6 +83,9 @@ class Controller:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAVE_SECONDS):
+                await self._reconciler.save()
         metrics.LEADER.set(0)
 
     def stuck(self) -> list[str]:

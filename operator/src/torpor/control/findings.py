@@ -16,15 +16,15 @@ from torpor.api.conditions import Finding
 from torpor.control.pods import Failure, Pod, failure
 from torpor.control.rollout import Rollout
 from torpor.control.world import World, condition_of
-from torpor.decide import Decision, Standing, Unknown
+from torpor.decide import Decision, Policy, Standing, Unknown
 
 ROOM_PATIENCE = 15.0  # seconds without a node after which a wake counts as failed
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A look's results. decision is None where no spec is known to decide by; taken: children that are not
-    ours.
+    """A look's results. decision is None where no spec is known to decide by; rules: what it was decided by;
+    taken: children that are not ours.
     """
 
     world: World
@@ -33,11 +33,22 @@ class Facts:
     external: int | None = None
     taken: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    rules: Policy | None = None
 
     @property
     def desired(self) -> int:
         """The number that holds after this look."""
         return self.decision.replicas if self.decision else self.world.replicas
+
+    @property
+    def mode(self) -> str:
+        """The mode that the decision was made in."""
+        return self.rules.mode if self.rules else c.AUTO
+
+    @property
+    def kept(self) -> bool:
+        """Whether the mode keeps the number as it is."""
+        return self.mode != c.AUTO and self.external is None
 
 
 def start_failure(world: World) -> Failure | None:
@@ -79,6 +90,9 @@ def ready(facts: Facts) -> Finding:
         if facts.external == 0:
             told = "spec.scaling.replicas is 0; raise it, or remove it to let Torpor decide"
             return Finding(c.READY, "False", c.SCALED_TO_ZERO_EXTERNALLY, told)
+        if facts.kept:
+            told = f"no replicas, and spec.scaling.mode is {facts.mode}: requests are refused; set it to Auto"
+            return Finding(c.READY, "False", facts.mode, told)
         hours = world.hours
         if isinstance(hours, Standing) and hours.state.closed and facts.external is None:
             closed = f"closed by the schedule{_until(hours.opens_text)}"
@@ -125,7 +139,8 @@ def progressing(facts: Facts) -> Finding:
     if len(world.pods) > facts.desired:
         told = f"{_replicas(len(world.pods) - facts.desired)} stopping"
         return Finding(c.PROGRESSING, "True", c.SCALING_IN, told)
-    return Finding(c.PROGRESSING, "False", c.STABLE, f"{_replicas(facts.desired)} as decided")
+    told = f"kept by spec.scaling.mode {facts.mode}" if facts.kept else "as decided"
+    return Finding(c.PROGRESSING, "False", c.STABLE, f"{_replicas(facts.desired)} {told}")
 
 
 def pods_scheduled(facts: Facts) -> Finding:
@@ -147,6 +162,9 @@ def signals_available(facts: Facts) -> Finding:
     """Whether the decision sees what it needs."""
     if facts.decision is None:
         return Finding(c.SIGNALS_AVAILABLE, "Unknown", c.UNKNOWN, "there is no valid spec to decide by")
+    if facts.mode == c.PAUSED:
+        told = "spec.scaling.mode is Paused: no signal is read"
+        return Finding(c.SIGNALS_AVAILABLE, "Unknown", c.PAUSED, told)
     if facts.world.demand.gap and not facts.world.demand.reporting:
         return Finding(c.SIGNALS_AVAILABLE, "False", c.UNKNOWN, facts.world.demand.gap)
     waiting_for_first = facts.desired > 0 and not facts.world.ready
@@ -197,6 +215,9 @@ def schedule_applied(facts: Facts) -> Finding:
     if facts.external is not None:
         told = f"spec.scaling.replicas is {facts.external}; remove it to let the schedule decide"
         return Finding(c.SCHEDULE_APPLIED, "False", c.REPLICAS_SET, told)
+    if facts.kept:
+        told = f"spec.scaling.mode is {facts.mode}; set it to Auto to let the schedule decide"
+        return Finding(c.SCHEDULE_APPLIED, "False", facts.mode, told)
     scaling, limits = service.spec.scaling, hours.state.limits
     floor = max(scaling.min_replicas, limits.floor or 0)
     ceiling = scaling.max_replicas if limits.ceiling is None else min(scaling.max_replicas, limits.ceiling)
@@ -214,6 +235,22 @@ def schedule_applied(facts: Facts) -> Finding:
     return Finding(c.SCHEDULE_APPLIED, "True", c.OPEN, told)
 
 
+def scaling_active(facts: Facts) -> Finding:
+    """Whether Torpor changes the number of replicas."""
+    if facts.decision is None:
+        return Finding(c.SCALING_ACTIVE, "Unknown", c.UNKNOWN, "there is no valid spec to decide by")
+    if facts.external is not None:
+        told = f"spec.scaling.replicas is {facts.external}; remove it to let Torpor decide"
+        return Finding(c.SCALING_ACTIVE, "False", c.REPLICAS_SET, told)
+    if facts.mode == c.RECOMMEND:
+        told = "spec.scaling.mode is Recommend: status.decision has the number that Auto would follow"
+        return Finding(c.SCALING_ACTIVE, "False", c.RECOMMEND, told)
+    if facts.mode == c.PAUSED:
+        told = "spec.scaling.mode is Paused: no number is worked out; set it to Auto or Recommend"
+        return Finding(c.SCALING_ACTIVE, "False", c.PAUSED, told)
+    return Finding(c.SCALING_ACTIVE, "True", c.AUTO, "")
+
+
 FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
     ready,
     awake,
@@ -224,6 +261,7 @@ FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
     route_accepted,
     externally_scaled,
     schedule_applied,
+    scaling_active,
 )
 
 

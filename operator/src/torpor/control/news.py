@@ -13,6 +13,8 @@ from torpor.api.conditions import Finding
 from torpor.cluster.events import NORMAL, WARNING
 from torpor.decide import Decision
 
+_KEPT = (c.RECOMMEND, c.PAUSED)
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -31,6 +33,17 @@ def scaled(decision: Decision) -> News | None:
     return News(NORMAL, decision.reason, told)
 
 
+def recommended(before: Mapping[str, Any], decision: Decision | None) -> News | None:
+    """In the mode Recommend: another number than the status told last."""
+    if decision is None or decision.reason != c.RECOMMEND:
+        return None
+    told = before.get("decision")
+    if isinstance(told, dict) and told.get("recommendedReplicas") == decision.recommended:
+        return None
+    message = f"{decision.replicas} replicas kept, {decision.recommended} recommended: {decision.message}"
+    return News(NORMAL, c.RECOMMEND, message)
+
+
 def transitions(before: Mapping[str, Any], found: Iterable[Finding]) -> list[News]:
     """What the conditions say now and did not say before."""
     listed = before.get("conditions")
@@ -44,7 +57,7 @@ def transitions(before: Mapping[str, Any], found: Iterable[Finding]) -> list[New
         old_status, old_reason = was.get(finding.type, (None, None))
         if (old_status, old_reason) == (finding.status, finding.reason):
             continue
-        told = _severity(finding, old_status)
+        told = _severity(finding, old_status, old_reason)
         if told is not None:
             news.append(News(told, finding.reason, f"{finding.type} is {finding.status}: {finding.message}"))
     # Two conditions may change for one reason: that is one story.
@@ -66,8 +79,10 @@ def _active(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return active if isinstance(active, dict) else None
 
 
-def _severity(finding: Finding, old_status: object) -> str | None:
+def _severity(finding: Finding, old_status: object, old_reason: object) -> str | None:
     """How loud a change of a condition is; None: not worth an Event."""
+    if finding.type == c.READY and finding.reason in _KEPT:
+        return NORMAL  # somebody asked for it
     if finding.type in (c.READY, c.SPEC_VALID, c.ROUTE_ACCEPTED, c.PODS_SCHEDULED):
         if finding.status == "False":
             return WARNING
@@ -78,6 +93,8 @@ def _severity(finding: Finding, old_status: object) -> str | None:
         return NORMAL if finding.reason in (c.SURGE_ROLLOUT, c.IN_PLACE_ROLLOUT) else None
     if finding.type == c.SCHEDULE_APPLIED:
         return WARNING if finding.reason in (c.FLOOR_ABOVE_CEILING, c.TIME_ZONE_DATA_MISSING) else None
+    if finding.type == c.SCALING_ACTIVE:
+        return NORMAL if finding.reason in _KEPT or old_reason in _KEPT else None
     if finding.type == c.EXTERNALLY_SCALED:
         return NORMAL if finding.status == "True" or old_status == "True" else None
     return None

@@ -1,13 +1,14 @@
 """From the world to the arguments of `decide`.
 
 Here a report that is too old becomes unknown, and a number that the engine does not give becomes unknown with
-the name of the metric: whatever reaches `decide` is either fresh or says why not. What the owner asks for is
-`decide.owner`'s, and the hours join it here.
+the name of the metric: whatever reaches `decide` is either fresh or says why not. Counters go along with the
+moment at which they were told, and not at which somebody looked: two seconds' growth over three seconds is an
+engine a third slower than it is. What the owner asks for is `decide.owner`'s, and the hours join it here.
 """
 
 from dataclasses import replace
 
-from torpor.api import constants
+from torpor.api import constants, zones
 from torpor.api.engine_flags import whole_number
 from torpor.api.spec import Engine as EngineSpec
 from torpor.api.spec import KvCacheUtilization, QueueDepth
@@ -17,7 +18,9 @@ from torpor.control.cold_start import ColdStarts
 from torpor.control.pods import Pod
 from torpor.control.world import World
 from torpor.decide import Demand, Engine, Observation, Policy, Standing, Unknown, Value, measured, utilization
+from torpor.decide.hardware import Hardware
 from torpor.decide.owner import LONGEST_WINDOW, owner_policy
+from torpor.decide.samples import MOST_COUNTED, Counters
 
 
 def observe(world: World, *, rollout: bool) -> Observation:
@@ -27,18 +30,36 @@ def observe(world: World, *, rollout: bool) -> Observation:
         engines=tuple(_engine(world, pod) for pod in world.living),
         demand=_demand(world.demand),
         rollout=rollout,
+        new=world.deployment is None,
+        wall=world.now.timestamp(),
+        offset=_offset(world),
     )
 
 
-def policy(world: World, service: InferenceService, cold: ColdStarts) -> Policy:
-    """Return what the owner asks for, with the periods that the measured cold starts give."""
+def policy(
+    world: World,
+    service: InferenceService,
+    cold: ColdStarts,
+    *,
+    revision: str = "",
+    hardware: Hardware | None = None,
+    last_seqs: int | None = None,
+) -> Policy:
+    """Return what the owner asks for, with the periods that the measured cold starts give.
+
+    hardware: what replicas of `revision` run on, None where that is not known. last_seqs: sequences that its
+    engines ran at once when they were heard last.
+    """
     hours = world.hours
     ends = hours.until if isinstance(hours, Standing) else None
-    places = _reported_max_num_seqs(world) or whole_number(service.spec.engine.args, "max-num-seqs")
+    flag = whole_number(service.spec.engine.args, "max-num-seqs")
+    places = _reported_max_num_seqs(world) or flag or last_seqs
     return replace(
         owner_policy(service, cold.p95, places),
         schedule=hours,
         schedule_ends_in=None if ends is None else max(0.0, (ends - world.now).total_seconds()),
+        hardware=hardware,
+        revision=revision,
     )
 
 
@@ -56,7 +77,15 @@ def stopgap_policy(world: World) -> Policy:
         idle_seconds=float(constants.DEFAULT_IDLE_SECONDS),
         window_seconds=LONGEST_WINDOW,
         credit_seconds=float(EngineSpec().startup_seconds),
+        mode=_mode_of(world),
     )
+
+
+def _mode_of(world: World) -> str:
+    """The mode in a spec that is not valid elsewhere: who paused a fleet and then broke its spec meant it."""
+    scaling = (world.fleet.get("spec") or {}).get("scaling")
+    mode = scaling.get("mode") if isinstance(scaling, dict) else None
+    return mode if mode in (constants.RECOMMEND, constants.PAUSED) else constants.AUTO
 
 
 def _reported_max_num_seqs(world: World) -> int | None:
@@ -70,7 +99,8 @@ def _max_num_seqs(report: PodReport) -> int | None:
 
 
 def _engine(world: World, pod: Pod) -> Engine:
-    report = world.demand.pods.get(pod.name)
+    told = world.demand.pods.get(pod.name)
+    report = _fresh(told)
     failing = pod.failure is not None and pod.failure.reason != constants.UNSCHEDULABLE
     running, waiting, kv = _gauges(report)
     return Engine(
@@ -81,20 +111,29 @@ def _engine(world: World, pod: Pod) -> Engine:
         running=running,
         waiting=waiting,
         kv=kv,
-        max_num_seqs=_max_num_seqs(report) if report else None,
+        max_num_seqs=_max_num_seqs(told) if told else None,  # which does not change with time
+        counters=_counters(pod.name, report) if isinstance(report, PodReport) else None,
     )
 
 
-def _gauges(report: PodReport | None) -> tuple[Value, Value, Value]:
-    """Running, waiting for capacity, KV utilization; unknown where the report or its numbers are too old."""
+def _fresh(report: PodReport | None) -> PodReport | Unknown:
+    """The report, or why it says nothing about now: it or the numbers in it are too old, or there is none."""
     if report is None:
-        unknown = Unknown("no gateway has a report of its launcher")
-        return unknown, unknown, unknown
-    own_age = measured(report.stats.get("metricsAgeSeconds"))
-    age = report.age + (0.0 if isinstance(own_age, Unknown) else own_age)
-    if age > constants.STATS_FRESH_SECONDS:
-        unknown = Unknown(f"the report is {age:.0f} s old", age)
-        return unknown, unknown, unknown
+        return Unknown("no gateway has a report of its launcher")
+    age = report.age + _own_age(report)
+    return Unknown(f"the report is {age:.0f} s old", age) if age > constants.STATS_FRESH_SECONDS else report
+
+
+def _own_age(report: PodReport) -> float:
+    """How old the engine's numbers were when the launcher told them, seconds."""
+    age = measured(report.stats.get("metricsAgeSeconds"))
+    return 0.0 if isinstance(age, Unknown) else age
+
+
+def _gauges(report: PodReport | Unknown) -> tuple[Value, Value, Value]:
+    """Running, waiting for capacity, KV utilization; unknown where the report is."""
+    if isinstance(report, Unknown):
+        return report, report, report
     stats = report.stats
     waiting = stats.get("waitingCapacity")
     return (
@@ -102,6 +141,65 @@ def _gauges(report: PodReport | None) -> tuple[Value, Value, Value]:
         measured(stats.get("waiting") if waiting is None else waiting),
         utilization(stats.get("kvUtilization")),
     )
+
+
+def _counters(replica: str, report: PodReport) -> Counters | None:
+    """What the engine counted since its launcher began; None where it counts no tokens (yet), or where the
+    launcher does not say who it is.
+
+    Cached are the prompt tokens that were not computed; an engine that does not count them has the hits of
+    its prefix cache instead, which is more while requests wait for room. vLLM counts one gap per output, and
+    with speculative decoding an output has several tokens: every token but the first of its request is the
+    end of a gap, so that sum and number give the time per token.
+    """
+    stats = report.stats
+    boot = stats.get("bootId")
+    generated, prompts = _count(report, "generationTokensTotal"), _count(report, "promptTokensTotal")
+    if not (isinstance(boot, str) and boot) or (
+        isinstance(generated, Unknown) and isinstance(prompts, Unknown)
+    ):
+        return None
+    running, waiting, kv = _gauges(report)
+    capacity = _count(report, "kvCapacityTokens")
+    cached = _count(report, "cachedPromptTokensTotal")
+    return Counters(
+        replica,
+        boot,
+        report.at - _own_age(report),
+        running=running,
+        waiting=waiting,
+        kv_tokens=_product(kv, capacity),
+        generated=generated,
+        prompts=prompts,
+        cached=_count(report, "prefixHitsTotal") if isinstance(cached, Unknown) else cached,
+        gaps=_gaps(report, generated),
+        gap_seconds=_count(report, "interTokenSeconds"),
+    )
+
+
+def _gaps(report: PodReport, generated: Value) -> Value:
+    outputs, firsts = _count(report, "interTokenCount"), _count(report, "firstTokensTotal")
+    if isinstance(outputs, Unknown) or isinstance(generated, Unknown) or isinstance(firsts, Unknown):
+        return outputs
+    return max(outputs, generated - firsts)
+
+
+def _product(one: Value, other: Value) -> Value:
+    if isinstance(one, Unknown):
+        return one
+    return other if isinstance(other, Unknown) else one * other
+
+
+def _count(report: PodReport, name: str) -> Value:
+    return measured(report.stats.get(name), high=MOST_COUNTED)
+
+
+def _offset(world: World) -> float:
+    """Seconds by which local time is ahead of UTC where the fleet's schedule is, 0 where it has none."""
+    schedule = world.service.spec.scaling.schedule if world.service else None
+    zone = None if schedule is None else zones.load(schedule.time_zone)
+    ahead = None if zone is None else world.now.astimezone(zone).utcoffset()
+    return 0.0 if ahead is None else ahead.total_seconds()
 
 
 def _demand(demand: FleetDemand) -> Demand:
@@ -114,4 +212,6 @@ def _demand(demand: FleetDemand) -> Demand:
         arrivals=demand.arrivals,
         complete=not demand.gap,
         gap=demand.gap,
+        tally=demand.tally,
+        waiting_prompt_tokens=measured(demand.waiting_prompt_tokens, high=MOST_COUNTED),
     )

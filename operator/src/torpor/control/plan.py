@@ -5,6 +5,9 @@ carries the number of replicas and the resourceVersion that the decision saw: if
 server refuses and the look begins again. A new fleet gets its Deployment last, with the number in it, so no
 half-made fleet ever starts a pod.
 
+The ConfigMap goes before a Deployment that is applied as a whole, so that pods of a new revision find its
+tuning; one of a stranger is left alone, for the fleet can do without.
+
 Where nothing but the number is wrong, it is written through the Deployment's scale subresource, under the
 same condition and before anything else: requests wait for it, and it costs the API server half of an apply.
 """
@@ -12,10 +15,10 @@ same condition and before anything else: requests wait for it, and it costs the 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from torpor.cluster.resources import DEPLOYMENTS, Object, Resource, resource_of
+from torpor.cluster.resources import CONFIG_MAPS, DEPLOYMENTS, Object, Resource, resource_of
 from torpor.control.deletion_cost import marks
 from torpor.control.drift import drifted, replicas_of, stamped
-from torpor.control.world import World
+from torpor.control.world import World, owner_uid
 
 Place = tuple[Resource, str]
 
@@ -52,15 +55,26 @@ def plan(world: World, manifests: Iterable[Object], left_behind: Mapping[Place, 
     deployment_first = (
         world.deployment is not None
     )  # somebody may wait for it; a new one needs the rest first
-    for manifest in sorted(manifests, key=lambda it: (it["kind"] == DEPLOYMENTS.kind) != deployment_first):
+
+    def order(manifest: Object) -> tuple[bool, bool]:
+        config, deployment = (manifest["kind"] == kind.kind for kind in (CONFIG_MAPS, DEPLOYMENTS))
+        return not config, deployment != deployment_first
+
+    for manifest in sorted(manifests, key=order):
         place = place_of(manifest)
         live = world.children.get(place)
+        if place[0] == CONFIG_MAPS and live is not None and owner_uid(live) != world.uid:
+            continue
         wanted = stamped(manifest)
         if live is None:
             new.add(place)
             applies.append(wanted)
         elif drifted(wanted, live, left_behind.get(place)):
             applies.append(_conditional(wanted, live) if place[0] == DEPLOYMENTS else wanted)
+        elif place[0] == CONFIG_MAPS and wanted["data"] != live.get("data"):
+            applies.append(
+                wanted
+            )  # a key that somebody added is neither in the hash nor a value that changed
         elif place[0] == DEPLOYMENTS and replicas_of(wanted) != replicas_of(live):
             scale = Scale(live, replicas_of(wanted))
         if place[0] == DEPLOYMENTS:

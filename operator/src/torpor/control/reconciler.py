@@ -6,6 +6,7 @@ gone is forgotten; a fleet whose namesake's children still linger waits until th
 because names are shared and lives are not.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -14,15 +15,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from torpor import metrics
+from torpor.api import constants, names
 from torpor.api.names import FleetKey
-from torpor.build import BuildSettings, children, revision_of
+from torpor.api.types import InferenceService
+from torpor.build import BuildSettings, children, fleet_config, revision_of
 from torpor.cluster.client import ApiError
 from torpor.cluster.demand import DemandStreams
-from torpor.cluster.events import Recorder
-from torpor.cluster.resources import FLEETS, Object
+from torpor.cluster.events import WARNING, Recorder
+from torpor.cluster.resources import CONFIG_MAPS, FLEETS, Object
 from torpor.control import news
+from torpor.control.drift import stamped
 from torpor.control.executor import Executor, Outcome
 from torpor.control.findings import Facts, findings
+from torpor.control.hardware import heard, in_effect
+from torpor.control.keeping import Keeping
+from torpor.control.measure import measure
 from torpor.control.memo import Memo
 from torpor.control.naming import Naming
 from torpor.control.observe import observe, policy, stopgap_policy
@@ -33,10 +40,12 @@ from torpor.control.spec import followed
 from torpor.control.status import REFRESH_SECONDS, status_manifest, status_of, worth_writing
 from torpor.control.store import Store
 from torpor.control.world import World, now_utc, strangers
-from torpor.decide import Decision, Memory, decide
+from torpor.decide import Decision, Memory, Policy, decide
+from torpor.decide.hardware import Hardware
 
 AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
 LINGERING_LOOK_SECONDS = 1.0
+SAVES_AT_ONCE = 16
 CLOCK_DOUBT_SECONDS = 60.0  # a wall clock that was set does not tell; a transition may be late by so much
 
 log = logging.getLogger(__name__)
@@ -91,7 +100,12 @@ class Reconciler:
             return None
         memo = self._memos.get(key)
         if memo is None or memo.uid != fleet["metadata"].get("uid"):
-            memo = self._memos[key] = Memo.of(fleet, self._schedule_offset)
+            if memo is not None:
+                metrics.forget(*key)  # its successor may have none of its series
+            config = self._parts.store.get(CONFIG_MAPS, key.namespace, names.config(key.name))
+            memo = self._memos[key] = Memo.of(
+                fleet, self._schedule_offset, config=config, clock=self._clock()
+            )
         memo.followed = followed(fleet, memo.followed)
         world = self._gather(key, fleet, memo)
         foreign = strangers(world.children, world.uid)
@@ -131,37 +145,97 @@ class Reconciler:
         )
 
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
-        decision, memory, change, todo = self._decide(world, memo)
+        decision, memory, rules, change, todo = self._decide(world, memo)
         outcome = Outcome(scaled=False) if taken else await self._parts.executor.run(world, todo)
         if outcome.scaled:
             memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
         memo.left_behind.update(outcome.left_behind)
         memo.cold = memo.cold.seen(world)
+        await self._kept(world, memo, outcome)
         if decision is not None and outcome.scaled:
             await self._scaled(world, memo, decision)
         external = memo.followed.service.spec.scaling.replicas if memo.followed.service else None
-        facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused)
+        facts = Facts(world, decision, change, external, (*taken, *outcome.taken), outcome.refused, rules)
         flush = await self._report(facts, memo)
         if outcome.refused:
-            raise RefusedError("; ".join(outcome.refused), self._next_look(facts, flush))
-        return self._next_look(facts, flush)
+            raise RefusedError("; ".join(outcome.refused), self._next_look(facts, memo, flush))
+        return self._next_look(facts, memo, flush)
 
-    def _decide(self, world: World, memo: Memo) -> tuple[Decision | None, Memory, Rollout, Plan]:
+    def _decide(
+        self, world: World, memo: Memo
+    ) -> tuple[Decision | None, Memory, Policy | None, Rollout, Plan]:
         service = world.service
         if service is None:
             if world.deployment is None:
-                return None, memo.memory, Rollout(), Plan()
-            observation = observe(world, rollout=False)
-            decision, memory = decide(observation, stopgap_policy(world), memo.memory, world.clock)
-            return decision, memory, Rollout(), plan_scale(world, decision.replicas)
-        change = rollout(world, service, revision_of(service))
+                return None, memo.memory, None, Rollout(), Plan()
+            observation, rules = observe(world, rollout=False), stopgap_policy(world)
+            decision, memory = decide(observation, rules, memo.memory, world.clock)
+            return decision, memory, rules, Rollout(), plan_scale(world, decision.replicas)
+        revision = revision_of(service)
+        change = rollout(world, service, revision)
         observation = observe(world, rollout=change.running and not change.stalled)
-        rules = policy(world, service, memo.cold)
-        decision, memory = decide(observation, rules, memo.memory, world.clock)
-        manifests = children(
-            service, self._parts.build, decision.replicas, world.deployment, in_place=change.in_place
+        keeping = memo.keeping
+        hardware = _hardware(world, memo, service, revision)
+        rules = policy(
+            world,
+            service,
+            memo.cold,
+            revision=revision,
+            hardware=hardware,
+            last_seqs=keeping.engines.max_num_seqs,
         )
-        return decision, memory, change, plan(world, manifests, memo.left_behind)
+        decision, memory = decide(observation, rules, memo.memory, world.clock)
+        keeping.tuning = memo.tuner.tune(
+            keeping.tuning,
+            service,
+            revision,
+            keeping.engines,
+            known=memory.known,
+            objectives=rules.objectives,
+            clock=world.clock,
+        )
+        keeping.looked(memory, world.clock, world.now)
+        manifests = children(
+            service,
+            self._parts.build,
+            decision.replicas,
+            world.deployment,
+            in_place=change.in_place,
+            data=_data(world, keeping),
+        )
+        return decision, memory, rules, change, plan(world, manifests, memo.left_behind)
+
+    async def _kept(self, world: World, memo: Memo, outcome: Outcome) -> None:
+        """Note what came of the ConfigMap's write; a failure is told once, until it is written again."""
+        if outcome.unkept is None:
+            memo.keeping.written(world.clock)
+            return
+        first = not memo.keeping.failures
+        pause = memo.keeping.failed(world.clock)
+        log.warning("%s: %s; next try in %.0f s", world.key, outcome.unkept, pause)
+        if first:
+            told = f"what is learned is not kept: {outcome.unkept}"
+            await self._parts.recorder.record(world.fleet["metadata"], WARNING, constants.NOT_KEPT, told)
+
+    async def save(self) -> None:
+        """Write the memories that changed since they were written: this process is about to lead no more."""
+        door = asyncio.Semaphore(SAVES_AT_ONCE)
+
+        async def write(key: FleetKey, memo: Memo, service: InferenceService) -> None:
+            async with door:
+                manifest = stamped(fleet_config(service, memo.keeping.data()))
+                if why := await self._parts.executor.keep(key, memo.uid, manifest):
+                    log.warning("%s: its memory is not kept: %s", key, why)
+
+        clock, now = self._clock(), self._wall()
+        due = [
+            write(key, memo, memo.followed.service)
+            for key, memo in self._memos.items()
+            if memo.followed.service is not None
+            and clock >= memo.keeping.again_at
+            and memo.keeping.save(memo.memory, clock, now)
+        ]
+        await asyncio.gather(*due)
 
     async def _scaled(self, world: World, memo: Memo, decision: Decision) -> None:
         """Note and tell that the number was written."""
@@ -184,8 +258,17 @@ class Reconciler:
         world = facts.world
         found = findings(facts)
         before: Mapping[str, object] = world.fleet.get("status") or {}
-        after = status_of(facts, found, memo.cold, cluster_domain=self._parts.build.cluster_domain)
-        self._measure(facts, after, memo)
+        after = status_of(
+            facts,
+            found,
+            memo.cold,
+            cluster_domain=self._parts.build.cluster_domain,
+            engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
+        )
+        memo.series = measure(facts, after, memo.cold, memo.series)
+        if (tally := world.demand.tally) is not None:
+            metrics.counted(*world.key, memo.counted, tally)
+            memo.counted = tally
         if not worth_writing(before, after, memo.status_written, world.clock):
             return before != after
         try:
@@ -198,33 +281,22 @@ class Reconciler:
         if int(answer["metadata"].get("generation") or 0) == world.generation:
             # Otherwise the answer carries a spec that nobody has looked at; the watch will bring it as news.
             self._parts.store.put(FLEETS, answer)
-        for story in (*news.transitions(before, found), *news.hours(before, after, found)):
+        advice = news.recommended(before, facts.decision)
+        stories = (*news.transitions(before, found), *news.hours(before, after, found))
+        for story in stories if advice is None else (*stories, advice):
             await self._parts.recorder.record(
                 world.fleet["metadata"], story.severity, story.reason, story.message
             )
         return False
 
-    def _measure(self, facts: Facts, status: Mapping[str, object], memo: Memo) -> None:
-        key, decision = facts.world.key, facts.decision
-        metrics.DESIRED.labels(*key).set(facts.desired)
-        metrics.READY.labels(*key).set(len(facts.world.ready))
-        conditions = status.get("conditions")
-        for item in conditions if isinstance(conditions, list) else ():
-            metrics.condition(key.namespace, key.name, item["type"], item["status"])
-        for reading in decision.signals if decision else ():
-            if reading.value is not None:
-                metrics.SIGNAL.labels(*key, reading.name).set(reading.value)
-            else:
-                metrics.SIGNAL.remove_by_labels(
-                    {"namespace": key.namespace, "name": key.name, "signal": reading.name}
-                )
-        if memo.cold.last is not None:
-            metrics.COLD_START_SECONDS.labels(*key).set(memo.cold.last)
-
-    def _next_look(self, facts: Facts, flush: bool) -> float | None:
+    def _next_look(self, facts: Facts, memo: Memo, flush: bool) -> float | None:
         world, decision = facts.world, facts.decision
+        awake = bool(world.pods or facts.desired)
         times = []
-        if world.pods or facts.desired or facts.taken:  # what has our name and is not ours is not watched
+        if (keep := memo.keeping.next(memo.memory, asleep=not awake)) is not None:
+            times.append(keep)
+        # What has our name and is not ours is not watched; what is recommended goes with the passing of time.
+        if awake or facts.taken or (decision and decision.recommended):
             times.append(world.clock + AWAKE_LOOK_SECONDS)
         if decision and decision.look_at is not None:
             times.append(decision.look_at)
@@ -235,3 +307,21 @@ class Reconciler:
         if flush:
             times.append(world.clock + REFRESH_SECONDS)
         return min(times, default=None)
+
+
+def _hardware(world: World, memo: Memo, service: InferenceService, revision: str) -> Hardware | None:
+    """What replicas of the revision run on and with, after taking in what their launchers say."""
+    keeping = memo.keeping
+    keeping.engines = heard(keeping.engines, revision, world.demand.pods.values())
+    base = memo.tuner.hardware(service, keeping.engines)
+    return None if base is None else in_effect(base, keeping.engines, keeping.tuning.max_num_batched_tokens)
+
+
+def _data(world: World, keeping: Keeping) -> Mapping[str, str] | None:
+    """The texts of the fleet's ConfigMap; None where it is as it should be, or may not be written yet again.
+
+    What is as it should be is left out here, because hashing the memory's text costs half a decision.
+    """
+    data = keeping.data()
+    wanted = data != ((world.config or {}).get("data") or {})
+    return data if wanted and world.clock >= keeping.again_at else None

@@ -18,6 +18,7 @@ from torpor.api.status import (
     ColdStartPhase,
     ColdStartRecord,
     Condition,
+    EngineStatus,
     InferenceServiceStatus,
     ScheduleActive,
     ScheduleNext,
@@ -29,12 +30,27 @@ from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, start_failure
 from torpor.control.pods import parse_time
-from torpor.decide import Decision, Reading, Standing, Unknown
+from torpor.control.prospects import prospects
+from torpor.decide import Reading, Standing, Unknown
 
 REFRESH_SECONDS = 30.0
 
+# Of status.decision, so that it stays below 32 KiB whatever the names of windows, pods and gateways are.
+LONGEST_LINE = 400
+LONGEST_MESSAGE = 1200
+MOST_SIGNALS = 16
+MOST_CLAMPS = 32
+MOST_CHANGES = 16
 
-def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_domain: str) -> dict[str, Any]:
+
+def status_of(
+    facts: Facts,
+    found: list[Finding],
+    cold: ColdStarts,
+    *,
+    cluster_domain: str,
+    engine: EngineStatus | None = None,
+) -> dict[str, Any]:
     """Return the whole status for this look as it goes over the wire."""
     world = facts.world
     before = world.fleet.get("status") or {}
@@ -48,9 +64,10 @@ def status_of(facts: Facts, found: list[Finding], cold: ColdStarts, *, cluster_d
         conditions=conditions.update(
             _known_conditions(before), found, generation=world.generation, now=world.now
         ),
-        decision=_decision(facts.decision, before.get("decision") or {}, world.now),
+        decision=_decision(facts, before.get("decision") or {}, world.now),
         schedule=_schedule(world.hours),
         cold_start=_cold_start(facts, cold),
+        engine=engine,
     ).to_wire()
 
 
@@ -90,40 +107,54 @@ def _known_conditions(before: Mapping[str, Any]) -> list[Condition]:
     return known
 
 
-def _decision(decision: Decision | None, before: Mapping[str, Any], now: datetime) -> DecisionRecord | None:
+def _decision(facts: Facts, before: Mapping[str, Any], now: datetime) -> DecisionRecord | None:
+    decision = facts.decision
     if decision is None:
         return None
     same = (
         before.get("desiredReplicas") == decision.replicas
+        and before.get("recommendedReplicas") == decision.recommended
         and before.get("reason") == decision.reason
         and parse_time(before.get("time")) is not None
     )
     return DecisionRecord(
+        mode=facts.mode,
         desired_replicas=decision.replicas,
+        recommended_replicas=decision.recommended,
         reason=decision.reason,
-        message=conditions.shortened(decision.message),
+        message=conditions.shortened(decision.message, LONGEST_MESSAGE),
         time=str(before["time"]) if same else timestamp(now),
-        signals=[_signal(reading) for reading in decision.signals],
+        signals=[_signal(reading) for reading in decision.signals[:MOST_SIGNALS]],
         clamps=[
-            Clamp(
-                name=line.name, from_=line.before, to=line.after, message=conditions.shortened(line.message)
-            )
-            for line in decision.clamps
+            Clamp(name=line.name, from_=line.before, to=line.after, message=_line(line.message))
+            for line in decision.clamps[:MOST_CLAMPS]
         ],
+        would_change=[_line(told) for told in _prospects(facts)[:MOST_CHANGES]],
     )
+
+
+def _prospects(facts: Facts) -> list[str]:
+    if facts.decision is None or facts.rules is None:
+        return []
+    return prospects(facts.decision, facts.rules)
+
+
+def _line(text: str) -> str:
+    return conditions.shortened(text, LONGEST_LINE)
 
 
 def _signal(reading: Reading) -> SignalReading:
     percent = reading.name == "kvCacheUtilization"
     scale = 100 if percent else 1
-    age = reading.unknown.age if reading.unknown else None
+    age = reading.unknown.age if reading.unknown else reading.age
     return SignalReading(
         name=reading.name,
         value=None if reading.value is None else f"{reading.value * scale:.2f}",
         target=f"{reading.target * scale:g}",
-        age_seconds=None if age is None else int(min(age, 1e9)),
+        age_seconds=None if age is None else int(min(max(age, 0.0), 1e9)),
         raw_replicas=reading.raw,
-        unknown=conditions.shortened(reading.unknown.reason) if reading.unknown else None,
+        unknown=_line(reading.unknown.reason) if reading.unknown else None,
+        lower_bound=_line(reading.gap or "not everything reports") if reading.partial else None,
     )
 
 

@@ -8,13 +8,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from torpor.api import constants, names
 from torpor.api.names import FleetKey
 from torpor.api.routes import Conflict
 from torpor.api.types import InferenceService
 from torpor.cluster.gateway_view import FleetDemand
-from torpor.cluster.resources import CHILDREN, DEPLOYMENTS, Object, Resource
+from torpor.cluster.resources import CHILDREN, CONFIG_MAPS, DEPLOYMENTS, Object, Resource
 from torpor.control.drift import replicas_of
 from torpor.control.pods import Pod
 from torpor.decide import Standing, Unknown
@@ -61,6 +62,11 @@ class World:
         return self.children.get((DEPLOYMENTS, names.engines(self.key.name)))
 
     @property
+    def config(self) -> Object | None:
+        """The fleet's ConfigMap, where it exists."""
+        return self.children.get((CONFIG_MAPS, names.config(self.key.name)))
+
+    @property
     def replicas(self) -> int:
         """How many pods the Deployment asks for now; 0 where it does not exist."""
         return replicas_of(self.deployment or {})
@@ -74,6 +80,12 @@ class World:
     def ready(self) -> tuple[Pod, ...]:
         """The pods that answer: the kubelet or, earlier, the launcher says so."""
         return tuple(pod for pod in self.living if self.is_ready(pod))
+
+    @property
+    def ready_stats(self) -> tuple[Mapping[str, Any], ...]:
+        """What the launchers of the ready pods say, where they are heard."""
+        reports = (self.demand.pods.get(pod.name) for pod in self.ready)
+        return tuple(report.stats for report in reports if report is not None)
 
     def is_ready(self, pod: Pod) -> bool:
         """Whether the pod answers requests."""
@@ -93,11 +105,13 @@ def owner_uid(child: Object) -> str | None:
 
 def strangers(children: Mapping[tuple[Resource, str], Object], uid: str) -> dict[str, bool]:
     """Name the children that this fleet does not own, as "kind name" -> whether a former fleet of its name
-    does.
+    does. A ConfigMap of nobody is left out: the fleet goes on without one.
     """
     found = {}
     for (resource, name), child in children.items():
         owner = owner_uid(child)
+        if resource == CONFIG_MAPS and owner is None:
+            continue
         if resource in CHILDREN and owner != uid:
             found[f"{resource.kind} {name}"] = owner is not None
     return found

@@ -8,7 +8,7 @@ what the hours allow; who asks for a decision tells it in the policy.
 from torpor.decide.clamps import CLAMPS
 from torpor.decide.decision import ClampLine, Decision
 from torpor.decide.memory import Memory
-from torpor.decide.observation import Demand, Engine, Observation, Policy
+from torpor.decide.observation import Demand, Engine, Observation, Policy, Tally
 from torpor.decide.rule import decide
 from torpor.decide.schedule import Schedule, Standing, standing
 from torpor.decide.signals import Reading
@@ -26,6 +26,7 @@ __all__ = [
     "Reading",
     "Schedule",
     "Standing",
+    "Tally",
     "Unknown",
     "Value",
     "decide",

@@ -13,12 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from torpor.api.constants import RECOMMEND
+from torpor.decide.ahead import Ahead
+from torpor.decide.decision import EXTERNAL_OWNER
 from torpor.decide.memory import Memory
+from torpor.decide.modes import kept, told_external, told_kept
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.signals import Reading
 from torpor.decide.values import Unknown
 
 Verdict: TypeAlias = tuple[int, str] | None
+
+NOTHING_AHEAD = Ahead(None, "nothing is foreseen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,8 @@ class Facts:
 
     memory: with this look already in it. credited: replicas that are starting within their credit. wanted:
     somebody waits for the fleet or arrived since the last look. idle_for: seconds of watched, unbroken
-    silence, or None. unsure: what runs and waits is not known in full.
+    silence, or None. unsure: what runs and waits is not known in full. ahead: what is foreseen. window, idle:
+    seconds for which a lower need, and silence, must last.
     """
 
     asked: int
@@ -40,6 +47,9 @@ class Facts:
     wanted: bool
     idle_for: float | None
     unsure: bool = False
+    ahead: Ahead = NOTHING_AHEAD
+    window: float = 0.0
+    idle: float = 0.0
 
     @property
     def current(self) -> int:
@@ -59,10 +69,18 @@ def serves_in_closed_hours(facts: Facts) -> bool:
     standing = facts.policy.standing
     if standing is None or not standing.state.closed or standing.refuse_when_closed:
         return False
-    seen, period = facts.memory.closed_demand, facts.policy.idle_seconds
+    seen, period = facts.memory.closed_demand, facts.idle
     if seen is not None and facts.now - seen < period:
         return True
     return facts.unsure and facts.current > 0 and facts.memory.watched(facts.now) < period
+
+
+def forecast(facts: Facts) -> Verdict:
+    """What is foreseen over the cold start only raises; a sleeping fleet is `prewarm`'s."""
+    replicas = facts.ahead.replicas
+    if replicas is None or facts.current == 0 or replicas <= facts.asked:
+        return None
+    return replicas, facts.ahead.told
 
 
 def unknown_never_lowers(facts: Facts) -> Verdict:
@@ -86,10 +104,11 @@ def stabilization(facts: Facts) -> Verdict:
     """A lower need must last a full window, watched without a break."""
     if not facts.lowers:
         return None
-    window, watched = facts.policy.window_seconds, facts.memory.watched(facts.now)
+    window, watched = facts.window, facts.memory.watched(facts.now)
     if watched < window:
         return facts.current, f"the need was watched for {watched:.0f} s of {window:.0f} s"
-    largest = max((number for _, number in facts.memory.recommendations), default=facts.current)
+    within = (number for at, number in facts.memory.recommendations if facts.now - at <= window)
+    largest = max(within, default=facts.current)
     if largest <= facts.asked:
         return None
     return min(largest, facts.current), f"{largest} were needed within the last {window:.0f} s"
@@ -111,6 +130,18 @@ def wake(facts: Facts) -> Verdict:
     return 1, "a request wants the fleet"
 
 
+def would_be_awake(facts: Facts) -> Verdict:
+    """In the mode Recommend nobody is woken, so a request leaves no replica behind that shows that Auto would
+    still be awake: it is remembered for the idle period instead.
+    """
+    if facts.policy.mode != RECOMMEND or facts.asked >= 1 or facts.current >= 1:
+        return None
+    last, period = facts.memory.wanted_at, facts.idle
+    if last is None or facts.now - last >= period:
+        return None
+    return 1, f"a request within the last {period:.0f} s would have woken the fleet"
+
+
 def idle_to_zero(facts: Facts) -> Verdict:
     """Nothing held, queued, in flight, running or waiting for the whole idle period, all of it watched. In
     closed hours the schedule's ceiling decides.
@@ -119,9 +150,31 @@ def idle_to_zero(facts: Facts) -> Verdict:
         return None
     if facts.asked == 0 or facts.current == 0 or facts.policy.floor > 0:
         return None
-    if facts.idle_for is None or facts.idle_for < facts.policy.idle_seconds:
+    if facts.idle_for is None or facts.idle_for < facts.idle:
         return None
-    return 0, f"idle for {facts.idle_for:.0f} s, limit {facts.policy.idle_seconds:.0f} s"
+    return 0, f"idle for {facts.idle_for:.0f} s, limit {facts.idle:.0f} s"
+
+
+def prewarm(facts: Facts) -> Verdict:
+    """Requests are foreseen within a cold start, likely enough to be worth the idling. Where the owner named
+    an idle time and it ended, that stands until requests are foreseen anew.
+    """
+    if facts.asked > 0 or facts.ahead.asleep == 0 or facts.policy.closed:
+        return None
+    if facts.policy.idle_seconds is not None and (facts.current > 0 or facts.memory.overslept):
+        return None
+    return facts.ahead.asleep, facts.ahead.told
+
+
+def all_failing(facts: Facts) -> Verdict:
+    """More of what crashes helps nobody: where no replica answers, none is within its credit and some are
+    known to fail, the number stays.
+    """
+    engines = facts.observation.engines
+    if facts.asked <= facts.current or facts.credited or facts.observation.ready:
+        return None
+    failing = sum(1 for engine in engines if engine.failing)
+    return (facts.current, f"{failing} replicas fail to start and none answers") if failing else None
 
 
 def schedule_unknown(facts: Facts) -> Verdict:
@@ -182,12 +235,20 @@ def max_replicas(facts: Facts) -> Verdict:
     return (ceiling, f"spec.scaling.maxReplicas is {ceiling}") if facts.asked > ceiling else None
 
 
+def recommend(facts: Facts) -> Verdict:
+    """In this mode the number is told and not followed."""
+    if facts.policy.mode != RECOMMEND:
+        return None
+    told = f"spec.scaling.mode is Recommend; {told_kept(facts.observation, facts.policy)}"
+    return kept(facts.observation, facts.policy), told
+
+
 def external_owner(facts: Facts) -> Verdict:
-    """Whoever sets spec.scaling.replicas decides; the number is obeyed exactly, bounds included."""
+    """Whoever sets spec.scaling.replicas decides; the number is obeyed exactly, bounds and mode included."""
     owner = facts.policy.external
     if owner is None or owner == facts.asked:
         return None
-    return max(0, owner), f"spec.scaling.replicas is {owner}; remove the field to let Torpor decide"
+    return max(0, owner), told_external(owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +260,22 @@ class Clamp:
 
 
 CLAMPS = (
+    Clamp("Forecast", forecast),
     Clamp("UnknownNeverLowers", unknown_never_lowers),
     Clamp("PartialView", partial_view),
     Clamp("Stabilization", stabilization),
     Clamp("PendingCredit", pending_credit),
     Clamp("Wake", wake),
+    Clamp("WouldBeAwake", would_be_awake),
     Clamp("IdleToZero", idle_to_zero),
+    Clamp("Prewarm", prewarm),
+    Clamp("AllFailing", all_failing),
     Clamp("ScheduleUnknown", schedule_unknown),
     Clamp("Rollout", rollout),
     Clamp("MinReplicas", min_replicas),
     Clamp("ScheduleFloor", schedule_floor),
     Clamp("MaxReplicas", max_replicas),
     Clamp("ScheduleCeiling", schedule_ceiling),
-    Clamp("ExternalOwner", external_owner),
+    Clamp(RECOMMEND, recommend),
+    Clamp(EXTERNAL_OWNER, external_owner),
 )

@@ -7,7 +7,9 @@ takes the number where the line before left it, and the last line leaves it at `
 
 from dataclasses import dataclass
 
+from torpor.api.constants import RECOMMEND
 from torpor.decide.signals import Reading
+from torpor.decide.work import Need
 
 # Reasons of a decision that no clamp changed. A clamp's own name is the reason otherwise.
 ASLEEP = "Asleep"
@@ -15,7 +17,11 @@ STEADY = "Steady"
 WAKE = "Wake"
 QUEUE_DEPTH = "QueueDepth"
 KV_CACHE_UTILIZATION = "KVCacheUtilization"
+WORK_RATE = "WorkRate"
 SCALE_IN = "ScaleIn"
+
+EXTERNAL_OWNER = "ExternalOwner"
+NOT_OURS = (RECOMMEND, EXTERNAL_OWNER)  # clamps that keep Torpor's number from being followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,31 @@ class ClampLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What the number stands on, for those who ask what would change it (`outlook`).
+
+    need: of the arriving work and the queue, None where work is no signal. requests: arrivals per second,
+    None where not known. window, idle: seconds for which a lower need, and silence, must last. floor,
+    ceiling: of owner and hours together. hours_end: seconds until the schedule allows something else.
+    """
+
+    window: float
+    idle: float
+    floor: int
+    ceiling: int
+    need: Need | None = None
+    requests: float | None = None
+    hours_end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """How many replicas, and why.
 
     current: what was asked for before. base: what the signals asked for (`current` where none is known).
     look_at: the earliest time (caller's clock, seconds) at which the passing of time alone can change the
-    answer; None: never. idle_for: seconds of unbroken silence, None while there is none.
+    answer; None: never. idle_for: seconds of unbroken silence, None while there is none. basis: what the
+    number stands on.
     """
 
     replicas: int
@@ -48,6 +73,16 @@ class Decision:
     clamps: tuple[ClampLine, ...] = ()
     look_at: float | None = None
     idle_for: float | None = None
+    basis: Basis | None = None
+
+    @property
+    def recommended(self) -> int | None:
+        """The number that Torpor alone would ask for, mode and external owner left aside; None where no
+        signal was read, so that none was worked out.
+        """
+        if not self.signals:
+            return None
+        return next((line.before for line in self.clamps if line.name in NOT_OURS), self.replicas)
 
     def replay(self) -> int:
         """Walk the trace and return where it ends. Raises ValueError where a line does not start where the

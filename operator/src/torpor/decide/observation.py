@@ -65,6 +65,7 @@ class Demand:
     complete: every gateway process that exists reports, and has fresh watches itself; else the sums are lower
     bounds and `gap` says why. arrivals: requests seen since this process began to listen, repeats included;
     only differences mean something. tally: what is counted besides, None where no gateway counts it.
+    waiting_prompt_tokens: of those held and queued, estimated.
     """
 
     held: Value = NO_GATEWAY
@@ -74,6 +75,7 @@ class Demand:
     complete: bool = False
     gap: str = "no gateway reports"
     tally: Tally | None = None
+    waiting_prompt_tokens: Value = NO_GATEWAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Observation:
     replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
     revision is under way and still within its time. wall: UTC seconds since the epoch, None where the time of
     day is not known (then nothing is foreseen). offset: seconds by which local time is ahead of UTC there.
+    new: there is no Deployment yet, so no number to keep.
     """
 
     replicas: int
@@ -91,6 +94,7 @@ class Observation:
     rollout: bool = False
     wall: float | None = None
     offset: float = 0.0
+    new: bool = False
 
     @property
     def ready(self) -> tuple[Engine, ...]:
@@ -103,22 +107,24 @@ class Policy:
     """What the owner asked for, with the periods that the fleet's measured cold start gives.
 
     queue_target: waiting requests per replica. kv_target: share of the KV cache, 0 to 1. idle_seconds:
-    silence before the last replicas go. window_seconds: how long a lower need must last before replicas go.
-    credit_seconds: how long a starting pod counts as help on its way. external: the number that another
-    writer set, obeyed exactly. max_num_seqs: what one replica runs at once, from the engine's flags or its
-    last report; None where unknown. schedule: what the hours allow at this moment; Unknown where that cannot
-    be told, None where there is no schedule. schedule_ends_in: seconds until they allow something else; None:
-    never. objectives: of latency. hardware: what a replica costs per step before anything was learned, None
-    where that is not even guessed: then arriving work is no signal. cold_start: p95 seconds measured, None
-    before the first. revision: of the pod template; another one is another engine to learn. mode: Auto,
-    Recommend (computes and changes nothing) or Paused (changes nothing).
+    silence before the last replicas go; None: by economics, from the cold start and the recorded pauses, and
+    `DEFAULT_IDLE_SECONDS` while no cold start was measured. window_seconds: how long a lower need must last
+    before replicas go, as long as `cold_start` is None; else economics says. credit_seconds: how long a
+    starting pod counts as help on its way. external: the number that another writer set, obeyed exactly.
+    max_num_seqs: what one replica runs at once, from the engine's flags or its last report; None where
+    unknown. schedule: what the hours allow at this moment; Unknown where that cannot be told, None where
+    there is no schedule. schedule_ends_in: seconds until they allow something else; None: never. objectives:
+    of latency. hardware: what a replica costs per step before anything was learned, None where that is not
+    even guessed: then arriving work is no signal. cold_start: p95 seconds measured, None before the first.
+    revision: of the pod template; another one is another engine to learn. mode: Auto, Recommend (computes and
+    changes nothing) or Paused (changes nothing).
     """
 
     min_replicas: int
     max_replicas: int
     queue_target: float
     kv_target: float
-    idle_seconds: float
+    idle_seconds: float | None
     window_seconds: float
     credit_seconds: float
     external: int | None = None

@@ -1,19 +1,30 @@
 """`decide`: from what is seen to how many, with the reasons.
 
-The order of work is fixed: bring the memory up to date, read every signal, take the largest number, let the
-clamps have their say one after the other. Nothing here reads a clock, a network or a random number; the same
-arguments give the same answer for ever, which is what lets a recorded night be replayed.
+The order of work is fixed: distrust what stands still, learn from what was counted (`study`), read every
+signal, take the largest number, look ahead, let the clamps have their say one after the other. Nothing here
+reads a clock, a network or a random number; the same arguments give the same answer for ever, which is what
+lets a recorded night be replayed.
 """
 
 from dataclasses import dataclass, replace
 
+from torpor.api import constants
 from torpor.decide import decision as words
-from torpor.decide import signals
+from torpor.decide import economics, modes, signals
+from torpor.decide.ahead import look_ahead
 from torpor.decide.clamps import CLAMPS, Facts
-from torpor.decide.decision import ClampLine, Decision
+from torpor.decide.decision import Basis, ClampLine, Decision
+from torpor.decide.known import Known
 from torpor.decide.memory import Memory, remember
 from torpor.decide.observation import Observation, Policy
+from torpor.decide.study import load as load_now
+from torpor.decide.study import paused, periods, study, works
 from torpor.decide.values import Unknown, Value, measured
+from torpor.decide.wedged import trusted
+from torpor.decide.work import Need
+from torpor.decide.work_rate import WORK_RATE, Load, assess, reading_of, sentence
+
+SHORTEST_WINDOW = 30.0  # seconds: a lower need that lasts less is noise, whatever a start costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +41,45 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     """Decide the number of replicas at `now` (seconds, monotonic) and return it with the memory for the next
     look.
     """
+    if policy.mode == constants.PAUSED:
+        return modes.paused(observation, policy, memory)
     memory = memory.resumed(now)
-    readings = signals.read(observation, policy)
-    known = [reading.raw for reading in readings if reading.raw is not None]
-    base = max(known) if known else observation.replicas
-
+    known, observation = trusted(memory.known, observation, now)
+    known = periods(study(known, observation, policy, now), policy, now)
     starting, memory = _starting(observation, policy, memory, now)
     arrived = memory.arrivals is not None and observation.demand.arrivals != memory.arrivals
     wanted = arrived or _positive(observation.demand.held) or _positive(observation.demand.queued)
+    silent = not arrived and _silent(observation)
+    idle_since = (memory.idle_since if memory.idle_since is not None else now) if silent else None
+    if starting.credited:
+        idle_since = None
+    idle_for = None if idle_since is None else now - idle_since
+
+    work = _work(known, observation, policy, wanted=wanted)
+    readings = signals.read(observation, policy)
+    if work.reading is not None:
+        readings = (*readings, work.reading)
+    counted = [reading.raw for reading in readings if reading.raw is not None]
+    base = max(counted) if counted else observation.replicas
+    ahead = look_ahead(known, work.load, observation, policy, idle_for)
+    window, idle = _window(known, policy), _idle(known, policy)
     closed_demand = _closed_demand(
         observation, policy, memory, now, arrived=arrived, woken=starting.credited > 0
     )
-    idle = not arrived and not starting.credited and _silent(observation)
-    idle_since = (memory.idle_since if memory.idle_since is not None else now) if idle else None
-    careful = base if _complete(readings) else max(base, observation.replicas)
+    complete = _complete(readings)
+    known = paused(known, (0 if silent else max(base, 1)) if complete else None, now)
+    soon = base if ahead.replicas is None or observation.replicas == 0 else max(base, ahead.replicas)
+    careful = soon if complete else max(soon, observation.replicas)
     memory = replace(
         memory,
         arrivals=observation.demand.arrivals,
         idle_since=idle_since,
+        wanted_at=now if wanted else memory.wanted_at,
         closed=policy.closed,
         closed_demand=closed_demand,
-        recommendations=remember(memory.recommendations, careful, now, policy.window_seconds),
+        recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
+        overslept=ahead.asleep > 0 and memory.overslept,
+        known=known,
     )
     facts = Facts(
         asked=base,
@@ -61,8 +90,11 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         now=now,
         credited=starting.credited,
         wanted=wanted,
-        idle_for=None if idle_since is None else now - idle_since,
+        idle_for=idle_for,
         unsure=_unsure(observation),
+        ahead=ahead,
+        window=window,
+        idle=idle,
     )
     lines: list[ClampLine] = []
     for clamp in CLAMPS:
@@ -71,7 +103,9 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
             number, message = verdict
             lines.append(ClampLine(clamp.name, facts.asked, number, message))
             facts = replace(facts, asked=number)
-    reason, message = _why(facts, base, tuple(lines))
+    if facts.asked == 0 and ahead.asleep and any(line.name == "IdleToZero" for line in lines):
+        memory = replace(memory, overslept=True)
+    reason, message = _why(facts, base, tuple(lines), work)
     answer = Decision(
         replicas=facts.asked,
         current=observation.replicas,
@@ -82,8 +116,69 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         clamps=tuple(lines),
         look_at=_look_at(facts, starting, policy),
         idle_for=facts.idle_for,
+        basis=Basis(
+            window,
+            idle,
+            policy.floor,
+            policy.ceiling,
+            work.need,
+            work.requests,
+            policy.schedule_ends_in,
+        ),
     )
     return answer, memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The signal of arriving work; all None where it is none here. told: its sentence."""
+
+    reading: signals.Reading | None = None
+    need: Need | None = None
+    load: Load | None = None
+    told: str = ""
+
+    @property
+    def requests(self) -> float | None:
+        """Arrivals per second, where known."""
+        rate = measured(self.load.requests) if self.load else None
+        return rate if isinstance(rate, float) else None
+
+
+def _work(known: Known, observation: Observation, policy: Policy, *, wanted: bool) -> _Work:
+    """Read the arriving work. What an empty fleet's averages still hold of requests that went is no demand:
+    at zero somebody has to want it.
+    """
+    model = known.model
+    if model is None or not works(policy):
+        return _Work()
+    found = signals.waiting(observation)
+    load = load_now(known, observation, found.queue)
+    if load is None:
+        return _Work()
+    asked = load
+    if observation.replicas == 0 and not wanted and not isinstance(load.requests, Unknown):
+        asked = replace(load, requests=0.0, prompt_tokens=0.0)
+    needed, gap = assess(asked, model)
+    reading = reading_of(needed, gap or found.gap, model, observation.replicas)
+    return _Work(reading, needed, load, sentence(needed, model, observation.replicas) if needed else "")
+
+
+def _window(known: Known, policy: Policy) -> float:
+    """Seconds for which a lower need must last: what it costs to keep against what a start costs."""
+    return policy.window_seconds if known.kept is None else max(known.kept.keep, SHORTEST_WINDOW)
+
+
+def _longest_window(policy: Policy) -> float:
+    """Seconds after which no window asks for a recommendation any more."""
+    return max(policy.window_seconds, SHORTEST_WINDOW, economics.TRUST * (policy.cold_start or 0.0))
+
+
+def _idle(known: Known, policy: Policy) -> float:
+    """Seconds of silence before zero."""
+    if policy.idle_seconds is not None:
+        return policy.idle_seconds
+    return float(constants.DEFAULT_IDLE_SECONDS) if known.kept is None else known.kept.idle
 
 
 def _complete(readings: tuple[signals.Reading, ...]) -> bool:
@@ -160,25 +255,25 @@ def _look_at(facts: Facts, starting: _Starting, policy: Policy) -> float | None:
     if policy.schedule_ends_in is not None:
         times.append(facts.now + policy.schedule_ends_in)
     if facts.current > 0 and policy.floor == 0 and not policy.closed and facts.memory.idle_since is not None:
-        times.append(facts.memory.idle_since + policy.idle_seconds)
+        times.append(facts.memory.idle_since + facts.idle)
     if facts.current > 0 and policy.closed:
         since = (facts.memory.closed_demand, facts.memory.watched_since)
-        times += [start + policy.idle_seconds for start in since if start is not None]
+        times += [start + facts.idle for start in since if start is not None]
     if starting.first_deadline is not None:
         times.append(starting.first_deadline)
     if facts.memory.watched_since is not None and any(r.raw is not None for r in facts.readings):
         window_ends = [facts.memory.watched_since, *(at for at, _ in facts.memory.recommendations)]
         if facts.current > max(1, policy.floor):
-            times += [start + policy.window_seconds for start in window_ends]
+            times += [start + facts.window for start in window_ends]
     later = [time for time in times if time > facts.now]
     return min(later) if later else None
 
 
-def _why(facts: Facts, base: int, lines: tuple[ClampLine, ...]) -> tuple[str, str]:
+def _why(facts: Facts, base: int, lines: tuple[ClampLine, ...], work: _Work) -> tuple[str, str]:
     """Name the cause of the number and say it in a sentence that a person can check: what asked for another
     number, and the clamp that had the last word.
     """
-    reason, asked = _asked(facts, base)
+    reason, asked = _asked(facts, base, work)
     if not lines:
         return reason, asked
     last = lines[-1]
@@ -186,7 +281,7 @@ def _why(facts: Facts, base: int, lines: tuple[ClampLine, ...]) -> tuple[str, st
     return last.name, told if base == facts.current else f"{asked}; {told}"
 
 
-def _asked(facts: Facts, base: int) -> tuple[str, str]:
+def _asked(facts: Facts, base: int, work: _Work) -> tuple[str, str]:
     """What the signals say: a reason for `base` and a sentence."""
     if base == 0:
         return words.ASLEEP, "no request wants the fleet"
@@ -198,6 +293,8 @@ def _asked(facts: Facts, base: int) -> tuple[str, str]:
     if leading is None or base == facts.current:
         told = [f"{r.name} {r.value:.2f} of {r.target:g}" for r in facts.readings if r.value is not None]
         return words.STEADY, ", ".join(told) or "no signal is known"
+    if leading.name == WORK_RATE and work.told:
+        return words.SCALE_IN if base < facts.current else words.WORK_RATE, work.told
     told_value = f"{leading.name} is {leading.value or 0:.2f} per replica, target {leading.target:g}"
     if base < facts.current:
         return words.SCALE_IN, f"{told_value}; {base} would still meet every target"

@@ -16,6 +16,7 @@ never to lower.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torpor.decide.observation import Engine, Observation, Policy
 from torpor.decide.values import Unknown, Value, measured, utilization
@@ -34,7 +35,7 @@ class Reading:
 
     value: per replica (at zero replicas: in total), None where unknown. target: what a replica should carry.
     raw: the replicas it asks for, None where unknown. partial: value and raw are lower bounds, `gap` says
-    why.
+    why. age: seconds since the oldest report in it was made, None where that is not known.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Reading:
     unknown: Unknown | None = None
     partial: bool = False
     gap: str = ""
+    age: float | None = None
 
 
 def read(observation: Observation, policy: Policy) -> tuple[Reading, ...]:
@@ -56,21 +58,13 @@ def queue_depth(observation: Observation, policy: Policy) -> Reading:
     at once.
     """
     ready = observation.ready
-    waiting, gap_in_engines = _sum((e.name, e.waiting) for e in ready)
-    outside, gap_at_gateways = _sum(
-        (("gateways", observation.demand.held), ("gateways", observation.demand.queued))
-    )
-    if not observation.demand.complete:
-        gap_at_gateways = gap_at_gateways or observation.demand.gap
-    known = (waiting is not None and bool(ready)) or outside is not None
-    gap = gap_in_engines or gap_at_gateways
-    if not known:
-        return Reading(QUEUE_DEPTH, None, policy.queue_target, None, Unknown(gap or "nothing reports"))
-    held = outside or 0.0
-    queue = (waiting or 0.0) + max(0.0, held - _free_places(ready))
+    found = waiting(observation)
+    if isinstance(found.queue, Unknown):
+        return Reading(QUEUE_DEPTH, None, policy.queue_target, None, found.queue)
+    queue, gap = found.queue, found.gap
     replicas = min(len(ready), observation.replicas)
     if replicas == 0:
-        raw = _to_start_with(held, observation, policy)
+        raw = _to_start_with(found.held, observation, policy)
         return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap)
 
     def queue_of(number: int) -> float:
@@ -81,6 +75,30 @@ def queue_depth(observation: Observation, policy: Policy) -> Reading:
 
     raw = _replicas(queue, replicas, policy.queue_target, queue_of)
     return Reading(QUEUE_DEPTH, queue / replicas, policy.queue_target, raw, partial=bool(gap), gap=gap)
+
+
+class Waiting(NamedTuple):
+    """Requests that wait for capacity, each once. queue: all of them, Unknown where nobody reports any. held:
+    those at gateways, free places not taken off. gap: what is missing in the sums and why, or "".
+    """
+
+    queue: Value
+    held: float
+    gap: str
+
+
+def waiting(observation: Observation) -> Waiting:
+    """Count those who wait: inside the engines, and at the gateways beyond what free places take at once."""
+    ready, demand = observation.ready, observation.demand
+    inside, gap = _sum((e.name, e.waiting) for e in ready)
+    outside, gap_at_gateways = _sum((("gateways", demand.held), ("gateways", demand.queued)))
+    if not demand.complete:
+        gap_at_gateways = gap_at_gateways or demand.gap
+    gap = gap or gap_at_gateways
+    if outside is None and (inside is None or not ready):
+        return Waiting(Unknown(gap or "nothing reports"), 0.0, gap)
+    held = outside or 0.0
+    return Waiting((inside or 0.0) + max(0.0, held - _free_places(ready)), held, gap)
 
 
 def kv_cache_utilization(observation: Observation, policy: Policy) -> Reading:

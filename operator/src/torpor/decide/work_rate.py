@@ -113,6 +113,13 @@ def load_of(traffic: Traffic, waiting: Value, *, complete: bool, gap: str = "") 
     return Load(requests, prompts, waiting, complete=complete, gap=gap)
 
 
+def arriving(model: Model, requests: float, prompt_tokens: float) -> float:
+    """The work of so many requests with so many prompt tokens in all, in replica-seconds, measured ones (the
+    ratio is in it).
+    """
+    return _arriving_ms(Load(requests, prompt_tokens), model, requests) * model.ratio / 1000.0
+
+
 def expected_utilization(load: Load, model: Model, ready: int) -> float | None:
     """ρ that each of `ready` replicas should show by this load, the ratio left out; for
     `learning.calibrate`.
@@ -163,6 +170,11 @@ def work_rate(load: Load, model: Model, replicas: int) -> Reading:
     busy). replicas: what the Deployment asks for now.
     """
     found, gap = assess(load, model)
+    return reading_of(found, gap, model, replicas)
+
+
+def reading_of(found: Need | None, gap: str, model: Model, replicas: int) -> Reading:
+    """The reading for what `assess` found."""
     if found is None:
         return Reading(WORK_RATE, None, model.capacity.rho, None, Unknown(gap or "nothing reports"))
     return Reading(

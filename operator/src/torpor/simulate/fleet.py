@@ -7,10 +7,11 @@ luck. Fewer means that the youngest of those that are still starting go, then th
 work, which finish what they have. Every replica is billed from the moment it is asked for to the moment it is
 gone.
 
+What may go wrong besides (failed starts, missing and old metrics) is in `conditions`.
+
 Where the trace tells the prompts' blocks, each replica remembers those it has computed (`prefix_kernel`).
 
-Not simulated: time on the network, old or missing metrics, replicas that
-never start, the bytes of held requests, `drainSeconds`.
+Not simulated: time on the network, the bytes of held requests, `drainSeconds`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from torpor.dispatch import LATE_PLACE, LATE_SHARE, URGENT_SHARE
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
+from torpor.simulate.conditions import Conditions, Reports
 from torpor.simulate.view import View
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Setup:
     look: seconds between two decisions. initial: replicas that are ready when the trace begins.
     ttft_objective: seconds; orders the line at the gateway (`dispatch.WaitingLine`); None: first come, first
     served. unary_hold_seconds: the shorter hold limit, half of which makes a request urgent; None: no other.
+    conditions: what goes wrong.
     """
 
     cost: StepCost
@@ -79,6 +82,7 @@ class Setup:
     initial: int = 0
     ttft_objective: float | None = None
     unary_hold_seconds: float | None = None
+    conditions: Conditions = field(default_factory=Conditions)
 
     def __post_init__(self) -> None:
         if self.max_num_seqs > self.max_num_batched_tokens:
@@ -165,12 +169,16 @@ class Simulation:
         self.gateway = fk.new_gateway(len(trace.arrival))
         self.rules = setup.rules()
         self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine)
-        self._survey = np.zeros((FIRST_SLOTS, len(fk.COLUMNS) + 1))
+        self._survey = np.zeros((FIRST_SLOTS, fk.WIDTH))
         self.asked = 0
         self.cold_starts: list[float] = []
         self.result = Run(self.requests)
         self._draws = np.random.default_rng(setup.seed)
+        self._fates = np.random.default_rng([setup.seed, 2])
+        self._doomed: dict[int, float] = {}  # slot of a start that fails: when it is replaced
+        self._reports = Reports(setup.conditions)
         self._gone_tokens = 0
+        self._gone = [0.0] * len(fk.COUNTED)
 
     def run(self) -> Run:
         """Let the whole trace pass."""
@@ -209,14 +217,21 @@ class Simulation:
         return bool(np.all(self.pods["end"] == rk.NEVER))
 
     def _decide(self, now: float, counts: list[int]) -> None:
+        self._replace_failed(now)
+        truth = self._survey[: counts[fk.ROWS]].tolist()
+        rows, age = self._reports.seen(now, truth)
         view = View(
             now,
             self.asked,
-            self._survey[: counts[fk.ROWS]].tolist(),
+            rows,
             counts,
             self._gone_tokens,
             self.cold_starts,
             self.setup.max_num_seqs,
+            tuple(self._gone),
+            self.setup.kv_tokens,
+            truth,
+            age,
         )
         wished = self.policy.look(view)
         self.result.looks += 1
@@ -250,6 +265,9 @@ class Simulation:
                 counts[fk.N_READY] += 1
                 continue
             length = self._cold_start()
+            if self._fails():
+                length = rk.NEVER
+                self._doomed[r] = now + self.setup.conditions.start_deadline
             self.pods["state"][r] = rk.STARTING
             self.pods["ready_at"][r] = now + length
             counts[fk.N_STARTING] += 1
@@ -262,6 +280,22 @@ class Simulation:
         sigma = math.sqrt(math.log(1.0 + COLD_START_CV**2))
         return mean * math.exp(sigma * float(self._draws.standard_normal()) - 0.5 * sigma * sigma)
 
+    def _fails(self) -> bool:
+        share = self.setup.conditions.failed_starts
+        return share > 0 and float(self._fates.random()) < share
+
+    def _replace_failed(self, now: float) -> None:
+        """End the starts whose deadline has passed and begin as many anew."""
+        over = [r for r, deadline in self._doomed.items() if deadline <= now]
+        for r in over:
+            del self._doomed[r]
+            self.pods["state"][r] = rk.GONE
+            self.pods["died"][r] = now
+            self.gateway.counts[fk.N_STARTING] -= 1
+        if over:
+            self._bury()
+            self._start(len(over), now)
+
     def _stop(self, count: int, now: float) -> None:
         pods, counts = self.pods, self.gateway.counts
         starting = np.flatnonzero(pods["state"] == rk.STARTING)
@@ -273,6 +307,7 @@ class Simulation:
             ),
         ]
         for r in order[:count]:
+            self._doomed.pop(r, None)
             if pods["state"][r] == rk.STARTING:
                 counts[fk.N_STARTING] -= 1
             else:
@@ -292,6 +327,9 @@ class Simulation:
         for place in np.flatnonzero(pods["state"] == rk.GONE):
             self._record(int(place), float(pods["died"][place]))
             self._gone_tokens += int(pods["tokens"][place])
+            self._gone = [
+                before + float(pods[name][place]) for before, name in zip(self._gone, fk.COUNTED, strict=True)
+            ]
             pods["state"][place] = rk.EMPTY
 
     def _record(self, r: int, died: float) -> None:

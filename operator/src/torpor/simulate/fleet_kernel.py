@@ -52,8 +52,10 @@ WAITING, FRESH, PASSED = range(14, 17)
 COUNTS = 17
 # Places in Gateway.clock.
 NOW, SINCE = range(2)
-# Columns of what `survey` tells about a pod.
+# Columns of what `survey` tells about a pod, the slot, and what the pod counted besides.
 COLUMNS = ("state", "born", "running", "waiting", "kv", "tokens", "prompts", "decode_seconds", "preemptions")
+COUNTED = ("gaps", "done", "done_tokens", "prompt_squares", "output_squares", "products")
+WIDTH = len(COLUMNS) + 1 + len(COUNTED)
 
 
 class Rules(NamedTuple):
@@ -293,7 +295,7 @@ def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: fl
 
 @compiled
 def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
-    """Write one row per pod that is starting, ready or draining (`COLUMNS`, then the slot).
+    """Write one row per pod that is starting, ready or draining (`COLUMNS`, the slot, then `COUNTED`).
 
     Counters and blocks are those after the last whole step; blocks count as held from a step's beginning.
     """
@@ -324,6 +326,12 @@ def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
         out[rows, 7] = p[r].decode_seconds + p[r].decoders * duration(p[r].step, p[r].growth, made)
         out[rows, 8] = p[r].preemptions
         out[rows, 9] = r
+        out[rows, 10] = p[r].gaps + made * p[r].decoders
+        out[rows, 11] = p[r].done
+        out[rows, 12] = p[r].done_tokens
+        out[rows, 13] = p[r].prompt_squares
+        out[rows, 14] = p[r].output_squares
+        out[rows, 15] = p[r].products
         rows += 1
     g.counts[ROWS] = rows
 

@@ -7,13 +7,15 @@ step that costs nothing for its sequences makes every policy look good.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torpor.decide import hardware as decide
+from torpor.decide.budget import prefill_budget
+from torpor.decide.work import Mix, Objectives
 from torpor.simulate.profiles import PROFILES, StepCost
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ def find(name: str) -> Hardware:
                 f"hardware {name!r}: unknown; name a .json file or one of {', '.join(PROFILES)}"
             )
         k = known.cost
+        zero = [field for field in COSTS if getattr(k, field) == 0]
+        if zero:
+            raise HardwareError(
+                f"hardware {name!r}: {', '.join(zero)} is 0: an engine without service time cannot be sized; "
+                "name another, or a .json file"
+            )
         return Hardware(
             name, k.a, k.b, k.c, k.d, known.kv_tokens, known.max_num_seqs, known.max_num_batched_tokens
         )
@@ -107,28 +115,40 @@ def work_ms(hardware: Hardware, trace: Trace) -> np.ndarray[Any, np.dtype[np.flo
     return h.d * trace.new_tokens() + trace.output * (h.b + h.c * (trace.prompt + trace.output / 2))
 
 
+def mean_request(hardware: Hardware, trace: Trace) -> Mix:
+    """The mean request of a trace on that hardware, as deciding knows it."""
+    context = trace.output * (trace.prompt + trace.output / 2)
+    work = work_ms(hardware, trace)
+    mean = float(np.mean(work))
+    return Mix(
+        prompt=float(np.mean(trace.prompt)),
+        output=float(np.mean(trace.output)),
+        context=float(np.mean(context)),
+        spread=float(np.var(work)) / mean**2 if mean > 0 else 0.0,
+    )
+
+
 def for_objective(
-    hardware: Hardware, trace: Trace, itl_ms: float | None, *, seqs: int | None, budget: int | None
+    hardware: Hardware,
+    trace: Trace,
+    itl_ms: float | None,
+    *,
+    seqs: int | None,
+    budget: int | None,
+    ttft_ms: float | None = None,
 ) -> Hardware:
     """The replica as the engine would be started: the user's flags where given (`seqs`, `budget`), else the
-    largest budget of tokens that keeps a full step within the ITL objective.
+    budget that the operator would give it for the objectives (`decide.budget.prefill_budget`).
 
-    A full step is one at the load that the objective allows: with t the objective, lambda = (1 - a/t)/E[W]
-    requests per ms run, B = lambda*E[O]*t of them at once, with KV = lambda*t*E[O*(I + O/2)] tokens in the
-    cache (11.3), and P = (t - a - b*B - c*KV)/d prompt tokens fit beside them. Where not even that is above
-    0, a block of prompt per step remains.
+    Hardware that costs nothing for some of its load has no such budget and keeps its own.
     """
-    seqs_now = seqs or hardware.max_num_seqs
-    if budget is None and itl_ms is not None and itl_ms > 0:
-        h = hardware
-        mean = float(np.mean(work_ms(h, trace)))
-        rate = max(0.0, 1.0 - h.a / itl_ms) / mean
-        running = rate * itl_ms * float(np.mean(trace.output))
-        cached = rate * itl_ms * float(np.mean(trace.output * (trace.prompt + trace.output / 2)))
-        room = (itl_ms - h.a - h.b * running - h.c * cached) / h.d if h.d > 0 else math.inf
-        fitting = min(room + running, h.max_num_batched_tokens)
-        budget = max(16, seqs or 1, int(fitting))
-    tokens = budget or hardware.max_num_batched_tokens
-    if seqs is None:
-        seqs_now = min(seqs_now, tokens)
+    tokens = budget
+    if budget is None and itl_ms is not None and itl_ms > 0 and all(getattr(hardware, n) > 0 for n in COSTS):
+        sizes = (hardware.kv_tokens, hardware.max_num_seqs, hardware.max_num_batched_tokens)
+        machine = decide.Hardware(hardware.name, hardware.a, hardware.b, hardware.c, hardware.d, *sizes)
+        mix = mean_request(hardware, trace)
+        found = prefill_budget(machine, Objectives(ttft_ms, itl_ms), mix, own_seqs=seqs)
+        tokens = found.max_num_batched_tokens
+    tokens = tokens or hardware.max_num_batched_tokens
+    seqs_now = seqs or min(hardware.max_num_seqs, tokens)
     return replace(hardware, max_num_seqs=seqs_now, max_num_batched_tokens=max(tokens, seqs_now))

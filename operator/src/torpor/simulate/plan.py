@@ -3,18 +3,27 @@
 An engine is simulated as the fleet would start it: flags in `engine.args` count, and where none sets the
 prefill budget, the ITL objective does (for every policy alike). Objectives that the fleet does not give are
 2 s to the first token and 50 ms between tokens, so that there is something to score.
+
+A rival looks at the fleet at its own pace, so a run under one has that for `look`. What a rival's owner has
+to know of the load beforehand is taken from the trace itself.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from torpor.api import constants
 from torpor.api.engine_flags import whole_number
+from torpor.decide import hardware as decide_hardware
 from torpor.decide.owner import owner_policy
+from torpor.decide.work import Objectives
+from torpor.simulate import bound, rivals
+from torpor.simulate.conditions import Conditions
 from torpor.simulate.fleet import Setup, SimulationError
 from torpor.simulate.hardware import Hardware, for_objective
 from torpor.simulate.policies import Static, Torpor
+from torpor.simulate.rivals import Place
 
 if TYPE_CHECKING:
     from torpor.api.types import InferenceService
@@ -23,7 +32,6 @@ if TYPE_CHECKING:
 
 TTFT_MS = 2000.0
 ITL_MS = 50.0
-POLICIES = "torpor, static:N"
 
 
 def objectives(service: InferenceService) -> tuple[float, float]:
@@ -48,18 +56,26 @@ def engine(
 ) -> Hardware:
     """The replica as the fleet would start it."""
     args = service.spec.engine.args
-    itl = None if engine_defaults else objectives(service)[1]
+    ttft, itl = objectives(service)
     return for_objective(
         hardware,
         trace,
-        itl,
+        None if engine_defaults else itl,
+        ttft_ms=ttft,
         seqs=whole_number(args, "max-num-seqs"),
         budget=whole_number(args, "max-num-batched-tokens"),
     )
 
 
 def setup(
-    service: InferenceService, replica: Hardware, *, cold_start: float, look: float, seed: int, gateways: int
+    service: InferenceService,
+    replica: Hardware,
+    *,
+    cold_start: float,
+    look: float,
+    seed: int,
+    gateways: int,
+    conditions: Conditions | None = None,
 ) -> Setup:
     """What the run needs of the fleet. Each of `gateways` processes has the gateway's limits."""
     traffic = service.spec.traffic
@@ -78,14 +94,65 @@ def setup(
         unary_hold_seconds=float(traffic.cold_start.unary_hold_seconds),
         look=look,
         seed=seed,
+        conditions=conditions or Conditions(),
     )
 
 
-def policy(name: str, service: InferenceService, replica: Hardware) -> FleetPolicy:
-    """The policy of that name. Raises SimulationError."""
+def place(service: InferenceService, replica: Hardware, known: Trace) -> Place:
+    """What a rival is put in charge of; `known` is the load that its owner has seen."""
+    ttft, itl = objectives(service)
+    return Place(
+        max_replicas=service.spec.scaling.max_replicas,
+        ttft_ms=ttft,
+        itl_ms=itl,
+        replica=replica,
+        prompt=float(known.prompt.mean()),
+        output=max(1.0, float(known.output.mean())),
+        peak=max(1, int(bound.need(known, replica, itl).max())),
+    )
+
+
+def machine_of(replica: Hardware) -> decide_hardware.Hardware | None:
+    """The replica as deciding knows it, the row that a fleet's learning starts from; None for one that costs
+    nothing for some of its load, of which deciding has no use.
+    """
+    try:
+        return decide_hardware.Hardware(
+            replica.name,
+            replica.a,
+            replica.b,
+            replica.c,
+            replica.d,
+            replica.kv_tokens,
+            replica.max_num_seqs,
+            replica.max_num_batched_tokens,
+        )
+    except ValueError:
+        return None
+
+
+def policy(name: str, service: InferenceService, replica: Hardware, known: Trace) -> FleetPolicy:
+    """The policy of that name: torpor, static:N, or a rival that knows the load `known`. Raises
+    SimulationError.
+    """
     if name == "torpor":
-        return Torpor(lambda p95: owner_policy(service, p95, replica.max_num_seqs))
+        wanted = Objectives(*objectives(service))
+        machine = machine_of(replica)
+        return Torpor(
+            lambda p95: dataclasses.replace(
+                owner_policy(service, p95, replica.max_num_seqs), objectives=wanted, hardware=machine
+            )
+        )
     kind, _, number = name.partition(":")
     if kind == "static" and number.isdecimal():
         return Static(int(number))
-    raise SimulationError(f"policy {name!r}: unknown; choose one of {POLICIES}")
+    try:
+        rivals.parse(name)
+        return rivals.make(name, place(service, replica, known))
+    except rivals.RivalError as error:
+        raise SimulationError(str(error)) from None
+
+
+def pace(driver: FleetPolicy, look: float) -> float:
+    """Seconds between two looks: a rival's own period, `look` for everybody else."""
+    return driver.period if isinstance(driver, rivals.Rival) else look

@@ -1,8 +1,8 @@
 """Policies that drive a simulated fleet: a fixed number, and the decision that runs in production.
 
 A policy has one method, `look(view) -> replicas`. The production policy makes of each view the observation
-that the operator would have made, with every report fresh and every gateway present, so that what is
-simulated is `torpor.decide` itself and not a model of it.
+that the operator would have made, with every gateway present and old reports marked as such, so that what
+is simulated is `torpor.decide` itself and not a model of it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from torpor.decide import Demand, Engine, Memory, Observation, Policy, decide
+from torpor.api import constants
+from torpor.decide import Demand, Engine, Memory, Observation, Policy, Tally, Unknown, decide
+from torpor.decide.samples import Counters
 from torpor.simulate.view import READY, STARTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torpor.decide import Decision
+    from torpor.decide.values import Value
     from torpor.simulate.view import View
 
 REMEMBERED = 20  # cold starts that the measured p95 is taken of
+EPOCH = 1_767_571_200.0  # UTC seconds at which a trace begins: Monday 2026-01-05, 00:00
 
 
 class Static:
@@ -67,16 +71,25 @@ def p95(seconds: Sequence[float]) -> float | None:
 
 
 def observation(view: View) -> Observation:
-    """What the operator would see: every pod that is not going away, every gauge fresh."""
+    """What the operator would see: every pod that is not going away. A gauge that is missing (NaN) or old is
+    unknown.
+    """
+
+    old = view.report_age > constants.STATS_FRESH_SECONDS
+
+    def gauge(value: float) -> Value:
+        return Unknown("stale", view.report_age) if old else value
+
     engines = tuple(
         Engine(
             name=f"{row[9]:.0f}",
             ready=row[0] == READY,
             age=view.now - row[1],
-            running=row[2],
-            waiting=row[3],
-            kv=row[4],
+            running=gauge(row[2]),
+            waiting=gauge(row[3]),
+            kv=gauge(row[4]),
             max_num_seqs=view.max_num_seqs,
+            counters=_counters(view, row) if row[0] == READY and not old else None,
         )
         for row in view.rows
         if row[0] in (READY, STARTING)
@@ -88,5 +101,34 @@ def observation(view: View) -> Observation:
         arrivals=view.arrivals,
         complete=True,
         gap="",
+        tally=_tally(view),
     )
-    return Observation(replicas=view.replicas, engines=engines, demand=demand)
+    return Observation(view.replicas, engines, demand, wall=EPOCH + view.now)
+
+
+def _counters(view: View, row: list[float]) -> Counters:
+    return Counters(
+        replica=f"{row[9]:.0f}",
+        boot=f"{row[1]:.3f}",
+        at=view.now,
+        running=row[2],
+        waiting=row[3],
+        kv_tokens=row[4] * view.kv_tokens,
+        generated=row[5],
+        prompts=row[6],
+        gaps=row[10],
+        gap_seconds=row[7],
+    )
+
+
+def _tally(view: View) -> Tally:
+    completed, output_tokens, prompt_squares, output_squares, products = view.ended
+    return Tally(
+        float(view.arrivals),
+        float(view.prompt_tokens),
+        completed,
+        output_tokens,
+        prompt_squares,
+        output_squares,
+        products,
+    )

@@ -101,6 +101,12 @@ POD = np.dtype(
         ("cached", np.int64),  # prompt tokens that were known
         ("decode_seconds", np.float64),  # the sum over generated tokens, first ones left out, of their steps
         ("preemptions", np.int64),
+        ("gaps", np.int64),  # of the tokens generated, those that are no first ones
+        ("done", np.int64),  # sequences that ended here, and over them the sums of O, I^2, O^2 and I*O
+        ("done_tokens", np.int64),
+        ("prompt_squares", np.float64),
+        ("output_squares", np.float64),
+        ("products", np.float64),
         ("head", np.int64),  # where the ring of those that wait begins
     ]
 )
@@ -354,6 +360,7 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
     pod.clock += steps
     pod.tokens += decoders * steps
     pod.prompts += pod.prefill * steps
+    pod.gaps += decoders * steps
     pod.decode_seconds += decoders * (now - pod.start)
     clock = pod.clock
     n = pod.running
@@ -397,6 +404,11 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
             done += 1
             if m.hashed > 0:
                 publish(m, q, w, i, q[i].prompt)
+            pod.done += 1
+            pod.done_tokens += q[i].output
+            pod.prompt_squares += float(q[i].prompt) * q[i].prompt
+            pod.output_squares += float(q[i].output) * q[i].output
+            pod.products += float(q[i].prompt) * q[i].output
             continue
         w[m.block + kept] = i
         w[m.block + m.seqs + kept] = due

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 JITTER_SECONDS = 300.0
 MOST_TOKENS = 10_000_000
 HASHED_TOKENS = 512  # per block of Mooncake's hash_ids
+LONGEST = 10 * 365 * 86_400.0  # seconds: beyond, it is no time since a beginning but a date
+MOST_REQUESTS = 500_000_000
 _GZIP = b"\x1f\x8b"
 
 
@@ -199,6 +201,7 @@ def _checked(path: Path, rows: Sequence[tuple[float, int, int]], first: int) -> 
     rules = (
         (~np.isfinite(arrival), "the arrival is not a number"),
         (arrival < 0, "the arrival is negative"),
+        (arrival > LONGEST, "the arrival is more than ten years in; times count from the trace's beginning"),
         (prompt < 1, "a prompt has at least one token"),
         (output < 0, "the output is negative"),
         (np.concatenate([[False], np.diff(arrival) < 0]), "unsorted: it arrives before the line above it"),
@@ -222,6 +225,11 @@ def scaled(trace: Trace, rate: float, seed: int) -> Trace:
     """
     if not (np.isfinite(rate) and 0 < rate <= 10_000):
         raise TraceError(f"rate scale {rate:g}: must be above 0 and at most 10000")
+    if rate * len(trace) > MOST_REQUESTS:
+        raise TraceError(
+            f"rate scale {rate:g}: makes {rate * len(trace):.0f} requests of {len(trace)}; "
+            f"at most {MOST_REQUESTS} are simulated"
+        )
     if rate == 1:
         return trace
     draws = np.random.default_rng([seed, 1])

@@ -1,11 +1,13 @@
 """What a policy may see at one look: the figures an operator has, and none of the future.
 
 Engines' gauges are those of the pods' own metrics, counters are cumulative. The lists come from the kernel as
-they are; properties name their columns.
+they are; properties name their columns. Where engines report nothing, their gauges and counters are NaN; what
+the gateways count themselves is known all the time.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 STARTING, READY, DRAINING = 1, 2, 3
@@ -33,9 +35,23 @@ class PodView:
 
 
 class View:
-    """One look. `replicas` is what is asked for now; `pods` are all that are billed."""
+    """One look. `replicas` is what is asked for now; `pods` are all that are billed. `report_age`: how many
+    seconds old the engines' reports are.
+    """
 
-    __slots__ = ("_counts", "_gone_tokens", "cold_starts", "max_num_seqs", "now", "replicas", "rows")
+    __slots__ = (
+        "_counts",
+        "_gone",
+        "_gone_tokens",
+        "_truth",
+        "cold_starts",
+        "kv_tokens",
+        "max_num_seqs",
+        "now",
+        "replicas",
+        "report_age",
+        "rows",
+    )
 
     def __init__(  # noqa: PLR0917 - called with keywords it costs more than the look itself
         self,
@@ -46,14 +62,22 @@ class View:
         gone_tokens: int,
         cold_starts: list[float],
         max_num_seqs: int,
+        gone: tuple[float, ...] = (0.0,) * 6,
+        kv_tokens: int = 0,
+        truth: list[list[float]] | None = None,  # the rows as the gateways know them
+        report_age: float = 0.0,
     ) -> None:
         self.now = now
         self.replicas = replicas
         self.cold_starts = cold_starts  # seconds, measured so far, the newest last
         self.max_num_seqs = max_num_seqs
+        self.kv_tokens = kv_tokens  # that a replica keeps
         self.rows = rows
         self._counts = counts
         self._gone_tokens = gone_tokens
+        self._gone = gone  # what replicas that are gone had counted, as in columns 10 to 15
+        self._truth = rows if truth is None else truth
+        self.report_age = report_age
 
     @property
     def pods(self) -> list[PodView]:
@@ -65,6 +89,11 @@ class View:
             )
             for row in self.rows
         ]
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the ready and draining replicas that report nothing."""
+        return tuple(pod.name for pod in self.pods if (pod.ready or pod.draining) and math.isnan(pod.running))
 
     @property
     def waiting(self) -> int:
@@ -94,7 +123,7 @@ class View:
     @property
     def in_flight(self) -> int:
         """Requests that are at replicas."""
-        return int(sum(row[2] + row[3] for row in self.rows))
+        return int(sum(row[2] + row[3] for row in self._truth))
 
     @property
     def arrivals(self) -> int:
@@ -107,6 +136,14 @@ class View:
         return self._counts[10]
 
     @property
+    def ended(self) -> tuple[float, float, float, float, float]:
+        """Requests answered so far, and over them the sums of output tokens, of I², of O² and of I·O."""
+        done, tokens, prompts, outputs, products = (
+            self._gone[column - 10] + sum(row[column] for row in self.rows) for column in range(11, 16)
+        )
+        return done, tokens, prompts, outputs, products
+
+    @property
     def output_tokens(self) -> int:
         """Tokens generated so far."""
-        return self._gone_tokens + int(sum(row[5] for row in self.rows))
+        return self._gone_tokens + int(sum(row[5] for row in self._truth))

@@ -1,0 +1,2 @@
+"""The parts of the autoscaling benchmark: loads, cells, table, frontier. `bench/autoscaling.py` is the
+command."""

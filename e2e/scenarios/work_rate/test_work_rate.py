@@ -1,0 +1,70 @@
+"""Arriving work adds replicas before a queue forms, and the object explains it in sentences."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from e2e.support.load import Load
+from e2e.support.waiting import until
+from e2e.support.watch import Watch, replica_changes
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# A step takes 50 ms and 10 ms for each sequence, so an answer of 20 tokens costs some 220 ms of a replica's
+# time, and at 150 ms between tokens a replica carries about three requests a second. The cache is large and a
+# replica runs 64 at once: neither the queue nor the cache ever asks for a second one.
+ENGINE = ["--startup-seconds=1", "--step-ms=50,10,0,1", "--max-num-seqs=64", "--kv-tokens=1000000"]
+CLIENTS = 16
+
+
+def grown(watch, name):
+    """The first decision for more than one replica that a watch of inferenceservices saw."""
+    for seen in watch.events:
+        decision = (seen.object.get("status") or {}).get("decision")
+        if seen.name == name and decision and decision["desiredReplicas"] > 1:
+            return decision
+    return None
+
+
+def explain(world, ns, name, *options):
+    """What `torpor explain` prints."""
+    command = [str(ROOT / ".venv" / "bin" / "torpor"), "explain", name, "-n", ns, *options]
+    environment = {**os.environ, "KUBECONFIG": str(world.cluster.kubeconfig)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_arriving_work_alone_adds_replicas(world, ns, make):
+    fleet = make(
+        "worker",
+        args=ENGINE,
+        scaling={
+            "minReplicas": 1,
+            "maxReplicas": 3,
+            "objectives": {"interTokenLatencyMilliseconds": 150},
+        },
+    )
+    fleet.wait_replicas(1)
+    with (
+        Watch(world.cluster, "inferenceservices", ns) as services,
+        Watch(world.cluster, "deployments", ns) as deployments,
+        Load(world.gateway, fleet.model, clients=CLIENTS, max_tokens=20, pause=0.0) as load,
+    ):
+        until("the operator asks for a second replica", lambda: grown(services, fleet.name), seconds=120)
+        fleet.wait_replicas(2)
+        told = explain(world, ns, fleet.name)
+        load.end().must_be_whole(at_least=CLIENTS)
+    assert max(count for _, count in replica_changes(deployments, f"{fleet.name}-engines")) > 1
+    decision = grown(services, fleet.name)
+    signals = {signal["name"]: signal for signal in decision["signals"]}
+    assert signals["workRate"]["rawReplicas"] > 1, decision
+    assert signals["queueDepth"].get("rawReplicas", 0) <= 1, decision
+    assert signals["kvCacheUtilization"].get("rawReplicas", 0) <= 1, decision
+    for word in ("workRate", "queueDepth", "kvCacheUtilization", fleet.name):
+        assert word in told, told
+    saved = json.loads(explain(world, ns, fleet.name, "-o", "json"))
+    assert saved, told
+    print(f"\n{told}", file=sys.stderr)

@@ -1,0 +1,72 @@
+"""The metrics of one fleet after a look: the numbers of its status, again.
+
+Some series exist only while there is something to say: a signal that is known, a rule that changed the
+number, a schedule. Those of the look before that this one does not set are taken away, one by one: searching
+all fleets' series for them would cost more than the decision.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from prometheus_client import Gauge
+
+from torpor import metrics
+from torpor.control.cold_start import ColdStarts
+from torpor.control.findings import Facts
+from torpor.decide import Decision, Standing
+
+Series: TypeAlias = frozenset[tuple[Gauge, tuple[str, ...]]]
+
+
+def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before: Series) -> Series:
+    """Set the fleet's metrics, take away what is left of `before`, return what may go next time."""
+    key = (facts.world.key.namespace, facts.world.key.name)
+    metrics.DESIRED.labels(*key).set(facts.desired)
+    metrics.READY.labels(*key).set(len(facts.world.ready))
+    conditions = status.get("conditions")
+    for item in conditions if isinstance(conditions, list) else ():
+        metrics.condition(*key, item["type"], item["status"])
+    if cold.last is not None:
+        metrics.COLD_START_SECONDS.labels(*key).set(cold.last)
+    now = set()
+    for gauge, labels, value in (*_decided(facts), *_hours(facts.world.hours)):
+        gauge.labels(*key, *labels).set(value)
+        now.add((gauge, (*key, *labels)))
+    for gauge, labels in before - now:
+        gauge.remove(*labels)
+    return frozenset(now)
+
+
+def _decided(facts: Facts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    decision = facts.decision
+    if decision is None:
+        return
+    yield metrics.MODE, (facts.mode,), 1
+    yield metrics.DECISION, (decision.reason,), 1
+    if decision.recommended is not None:
+        yield metrics.RECOMMENDED, (), decision.recommended
+    yield from _signals(decision)
+    for line in decision.clamps:
+        yield metrics.CLAMP, (line.name,), line.after - line.before
+
+
+def _signals(decision: Decision) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    for reading in decision.signals:
+        yield metrics.SIGNAL_TARGET, (reading.name,), reading.target
+        if reading.value is not None:
+            yield metrics.SIGNAL, (reading.name,), reading.value
+        if reading.raw is not None:
+            yield metrics.SIGNAL_REPLICAS, (reading.name,), reading.raw
+
+
+def _hours(hours: object) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    if not isinstance(hours, Standing):
+        return
+    limits = hours.state.limits
+    yield metrics.SCHEDULE_CLOSED, (), hours.state.closed
+    if limits.floor is not None:
+        yield metrics.SCHEDULE_FLOOR, (), limits.floor
+    if limits.ceiling is not None:
+        yield metrics.SCHEDULE_CEILING, (), limits.ceiling
+    if hours.until is not None:
+        yield metrics.SCHEDULE_NEXT, (), hours.until.timestamp()

@@ -1,0 +1,125 @@
+"""From the engine's steps to what the operator decides by: the numbers are those of what was sent.
+
+The whole chain is real: the simulated engine, the launcher, a gateway with its streams, the operator's end of
+them. The engine takes 20 ms a step and 0.1 ms a prompt token, on its own clock, so that a slow machine does
+not change what is expected.
+"""
+
+import contextlib
+import json
+from dataclasses import astuple
+
+import pytest
+from torpor.api.names import FleetKey
+from torpor.cluster.demand import DemandStreams
+from torpor.control.observe import observe
+from torpor.decide.observation import Tally
+from torpor.decide.samples import SHORTEST, Sample, between
+from torpor_gateway.doors import Door
+
+from tests.integration.gateway.harness import request, until
+from tests.unit.control.worlds import pod as pod_object
+from tests.unit.control.worlds import world
+
+KEY, UID = FleetKey("ns", "llm"), "uid-1"
+STEP_MS, PROMPT_MS = 20.0, 0.1
+
+
+@contextlib.asynccontextmanager
+async def door_of(gateway):
+    """Open a gateway's demand stream; gives its address."""
+    door = Door({"/v1/demand": gateway.demand.visit})
+    port = await door.open("127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await door.close()
+
+
+async def ask(gateway, words, tokens, headers=""):
+    """Have a prompt of so many words answered by so many tokens; returns what the engine counted."""
+    body = {"model": "llm", "prompt": "word " * words, "max_tokens": tokens, "ignore_eos": True}
+    client = await gateway.client()
+    answer = await client.ask(request(body, path="/v1/completions", headers=headers))
+    assert answer.status == 200, answer.body
+    usage = json.loads(answer.body)["usage"]
+    return usage["prompt_tokens"], usage["completion_tokens"]
+
+
+def sums(lengths):
+    """The sums over completed requests that a tally should show."""
+    return (
+        len(lengths),
+        sum(o for _, o in lengths),
+        sum(i * i for i, _ in lengths),
+        sum(o * o for _, o in lengths),
+        sum(i * o for i, o in lengths),
+    )
+
+
+async def test_the_operator_sees_what_was_sent(start, pod):
+    first = await start()
+    _, ports = await pod("--max-num-seqs=4", f"--step-ms={STEP_MS},0,0,{PROMPT_MS}", "--kv-tokens=8192")
+    fleet = first.managed()
+    first.pods(fleet, (ports.port, ports.launcher))
+    await until(lambda: fleet.ready, seconds=60)
+    async with contextlib.AsyncExitStack() as stack:
+        streams = await stack.enter_async_context(DemandStreams(lambda key: None))
+        address = await stack.enter_async_context(door_of(first))
+        streams.set_targets([address])
+
+        def looked():
+            told = streams.fleet(KEY, UID)
+            clock = streams._clock()
+            pods = [pod_object("llm-0", ready=True)]
+            return observe(world(replicas=1, pods=pods, seen=told, clock=clock), rollout=False)
+
+        def counters(generated):
+            """Return the engine's counters once it has generated so many tokens, None before."""
+            found = looked().engines[0].counters
+            return found if found and found.generated == generated else None
+
+        before = await until(lambda: counters(1), seconds=20)  # the launcher's own
+        asked = ((40, 30), (400, 5), (40, 60), (3, 1))
+        lengths = [await ask(first, words, tokens) for words, tokens in asked]
+        lengths.append(await ask(first, 40, 20, headers="x-stainless-retry-count: 2\r\n"))
+
+        def tally():
+            return looked().demand.tally
+
+        await until(lambda: tally() and tally().completed == 5, seconds=20)
+        assert tally().arrivals == 4
+        assert astuple(tally())[2:] == sums(lengths)
+        arrived = sum(i for i, _ in lengths[:4])
+        assert tally().prompt_tokens == pytest.approx(arrived, rel=0.3)  # by bytes
+
+        prompts, outputs = sum(i for i, _ in lengths), sum(o for _, o in lengths)
+        after = await until(lambda: counters(1 + outputs), seconds=20)
+        assert after.boot == before.boot
+        assert after.prompts - before.prompts == prompts
+        assert after.gaps - before.gaps == outputs - len(lengths)
+        assert after.cached - before.cached >= 32  # the same 40 words three times
+        assert after.gap_seconds - before.gap_seconds == pytest.approx(
+            (outputs - len(lengths)) * STEP_MS / 1000, rel=0.05
+        )
+        assert after.at - before.at > SHORTEST  # 116 steps of 20 ms
+        sample = between(before, after)
+        assert isinstance(sample, Sample)
+        assert sample.step_ms == pytest.approx(STEP_MS, rel=0.05)
+        assert 0 <= sample.kv_tokens <= 8192
+
+        # The gateway is replaced: the new one has served before the operator hears of it.
+        second = await start()
+        fleet = second.managed()
+        second.pods(fleet, (ports.port, ports.launcher))
+        await until(lambda: fleet.ready, seconds=20)
+        lengths += [await ask(second, 100, 3), await ask(second, 10, 4)]
+        another = await stack.enter_async_context(door_of(second))
+        streams.set_targets([another])
+        await until(lambda: streams.fleet(KEY, UID).tally.completed == 7, seconds=20)
+        lengths.append(await ask(second, 7, 2))
+        await until(lambda: streams.fleet(KEY, UID).tally.completed == 8, seconds=20)
+        total = streams.fleet(KEY, UID).tally
+        assert isinstance(total, Tally)
+        assert total.arrivals == 7
+        assert astuple(total)[2:] == sums(lengths)
