@@ -56,6 +56,10 @@ START_SECONDS = 300.0
 REQUEST_SECONDS = 240.0
 
 
+class LoadError(Exception):
+    """A load that cannot be used."""
+
+
 def crowd(draws: np.random.Generator, count: int, longest: int) -> Trace:
     """Everybody at once, as far as one client can."""
     at = np.arange(count, dtype=np.float64) * 0.02
@@ -154,7 +158,7 @@ async def ask(port: int, prompt: list[int], output: int) -> dict[str, float]:
     finally:
         writer.close()
     if tokens != output:
-        raise RuntimeError(f"{tokens} tokens came of {output}")
+        raise LoadError(f"{tokens} tokens came of {output}; see vllm.log in the folder of the results")
     return {"ttft": first - began, "total": last - began}
 
 
@@ -171,14 +175,23 @@ async def measure(port: int, trace: Trace, seed: int) -> list[dict[str, float]]:
             async with asyncio.timeout(REQUEST_SECONDS):
                 told = await ask(port, prompt, output)
         except TimeoutError:
-            raise SystemExit(
+            raise LoadError(
                 f"a request of {len(prompt)} and {output} tokens took more than {REQUEST_SECONDS:.0f} s: "
-                "this machine is too busy to measure on; nothing of this load was kept"
+                "this machine is too busy to measure on"
             ) from None
         return {"sent": sent, "prompt": len(prompt), "output": output} | told
 
     rows = zip(trace.arrival.tolist(), prompts, trace.output.tolist(), strict=True)
     return await asyncio.gather(*(one(*row) for row in rows))
+
+
+def measured_or_end(name: str, port: int, trace: Trace) -> list[dict[str, float]]:
+    """`measure`, or the end of the program in one line."""
+    print(f"{name}: {len(trace)} requests", file=sys.stderr)
+    try:
+        return asyncio.run(measure(port, trace, len(name)))
+    except (LoadError, OSError) as error:
+        raise SystemExit(f"{name}: {error}; nothing of this load was kept") from None
 
 
 # --- the simulator ---
@@ -326,10 +339,8 @@ def main() -> None:
                 if port is None:
                     print("starting vLLM" if options.port is None else "measuring", file=sys.stderr)
                     port = options.port or stack.enter_context(engine(options.out))
-                    asyncio.run(measure(port, crowd(np.random.default_rng(0), 4, 600), 0))  # warm
-                trace = load(name, options.seconds, cost)
-                print(f"{name}: {len(trace)} requests", file=sys.stderr)
-                measured[name] = asyncio.run(measure(port, trace, len(name)))
+                    measured_or_end("warm-up", port, crowd(np.random.default_rng(0), 4, 600))
+                measured[name] = measured_or_end(name, port, load(name, options.seconds, cost))
                 file.write_text(json.dumps(measured[name]))
     if any(name not in measured for name in FITTED):
         print("no comparison yet: " + ", ".join(measured) + " measured", file=sys.stderr)
