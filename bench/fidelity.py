@@ -8,10 +8,12 @@ simulator's own requests are nearest to the real ones. With them it runs the oth
 median TTFT are compared. Rates follow from the fitted constants, so that any machine meets the same shares of
 its own capacity; the herd is more than it can do.
 
-    python bench/fidelity.py [--out FOLDER] [--json] [--only LOAD] [--seconds 90]
+    python bench/fidelity.py [--out FOLDER] [--json] [--only LOAD] [--seconds 90] [--port N]
 
 Every finished load stays in FOLDER (default: in the user's cache) and is not measured again; with all five
-there, only the table is made. Measure on a quiet machine: a neighbour is in every figure. About ten minutes.
+there, only the table is made. With --port the engine that serves the model `m` on that port of loopback is
+measured instead: a simulated one shows what the method itself is worth. Measure on a quiet machine: a
+neighbour is in every figure. About ten minutes.
 """
 
 import argparse
@@ -52,6 +54,10 @@ GOALS = {"throughput": 10.0, "itl_p50_ms": 20.0, "ttft_p50_ms": 20.0}  # percent
 VOCABULARY = 40_000  # token numbers below are ordinary ones
 START_SECONDS = 300.0
 REQUEST_SECONDS = 240.0
+
+
+class LoadError(Exception):
+    """A load that cannot be used."""
 
 
 def crowd(draws: np.random.Generator, count: int, longest: int) -> Trace:
@@ -152,7 +158,7 @@ async def ask(port: int, prompt: list[int], output: int) -> dict[str, float]:
     finally:
         writer.close()
     if tokens != output:
-        raise RuntimeError(f"{tokens} tokens came of {output}")
+        raise LoadError(f"{tokens} tokens came of {output}; see vllm.log in the folder of the results")
     return {"ttft": first - began, "total": last - began}
 
 
@@ -165,12 +171,27 @@ async def measure(port: int, trace: Trace, seed: int) -> list[dict[str, float]]:
     async def one(at: float, prompt: list[int], output: int) -> dict[str, float]:
         await asyncio.sleep(max(0.0, begin + at - time.monotonic()))
         sent = time.monotonic() - begin
-        async with asyncio.timeout(REQUEST_SECONDS):
-            told = await ask(port, prompt, output)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                told = await ask(port, prompt, output)
+        except TimeoutError:
+            raise LoadError(
+                f"a request of {len(prompt)} and {output} tokens took more than {REQUEST_SECONDS:.0f} s: "
+                "this machine is too busy to measure on"
+            ) from None
         return {"sent": sent, "prompt": len(prompt), "output": output} | told
 
     rows = zip(trace.arrival.tolist(), prompts, trace.output.tolist(), strict=True)
     return await asyncio.gather(*(one(*row) for row in rows))
+
+
+def measured_or_end(name: str, port: int, trace: Trace) -> list[dict[str, float]]:
+    """`measure`, or the end of the program in one line."""
+    print(f"{name}: {len(trace)} requests", file=sys.stderr)
+    try:
+        return asyncio.run(measure(port, trace, len(name)))
+    except (LoadError, OSError) as error:
+        raise SystemExit(f"{name}: {error}; nothing of this load was kept") from None
 
 
 # --- the simulator ---
@@ -295,6 +316,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=CACHE)
     parser.add_argument("--only", choices=[*FITTED, *FORETOLD], help="measure this load and stop")
     parser.add_argument("--seconds", type=float, default=90.0, help="how long a steady load lasts")
+    parser.add_argument("--port", type=int, help="measure the engine that serves `m` there")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -315,12 +337,10 @@ def main() -> None:
                         raise SystemExit(f"{name} needs {', '.join(missing)} first; leave out --only")
                     cost = fit(measured, kv_tokens)
                 if port is None:
-                    print("starting vLLM", file=sys.stderr)
-                    port = stack.enter_context(engine(options.out))
-                    asyncio.run(measure(port, crowd(np.random.default_rng(0), 4, 600), 0))  # warm
-                trace = load(name, options.seconds, cost)
-                print(f"{name}: {len(trace)} requests", file=sys.stderr)
-                measured[name] = asyncio.run(measure(port, trace, len(name)))
+                    print("starting vLLM" if options.port is None else "measuring", file=sys.stderr)
+                    port = options.port or stack.enter_context(engine(options.out))
+                    measured_or_end("warm-up", port, crowd(np.random.default_rng(0), 4, 600))
+                measured[name] = measured_or_end(name, port, load(name, options.seconds, cost))
                 file.write_text(json.dumps(measured[name]))
     if any(name not in measured for name in FITTED):
         print("no comparison yet: " + ", ".join(measured) + " measured", file=sys.stderr)

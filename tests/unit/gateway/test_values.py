@@ -97,6 +97,14 @@ def test_an_object_becomes_a_spec():
 
 
 @pytest.mark.parametrize(
+    ("given", "seconds"), [(2000, 2.0), (None, None), (0, None), (-1, None), ("2000", None), (True, None)]
+)
+def test_the_objective_of_the_first_token_is_read_in_seconds(given, seconds):
+    spec = from_object({"spec": {"scaling": {"objectives": {"timeToFirstTokenMilliseconds": given}}}})
+    assert spec.policy.ttft_objective == seconds
+
+
+@pytest.mark.parametrize(
     ("scaling", "desired", "kept"),
     [
         ({}, 0, False),
@@ -115,14 +123,6 @@ def test_a_mode_counts_where_no_replica_is_wanted(scaling, desired, kept):
     spec = from_object({"metadata": {"name": "a"}, "spec": {"scaling": scaling}, "status": status})
     assert spec.kept_at_zero is kept
     assert spec.stays_asleep(0.0) is kept
-
-
-@pytest.mark.parametrize(
-    ("given", "seconds"), [(2000, 2.0), (None, None), (0, None), (-1, None), ("2000", None), (True, None)]
-)
-def test_the_objective_of_the_first_token_is_read_in_seconds(given, seconds):
-    spec = from_object({"spec": {"scaling": {"objectives": {"timeToFirstTokenMilliseconds": given}}}})
-    assert spec.policy.ttft_objective == seconds
 
 
 def test_closed_hours_are_read_from_the_status_and_end_at_the_opening():

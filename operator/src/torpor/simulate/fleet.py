@@ -7,8 +7,9 @@ luck. Fewer means that the youngest of those that are still starting go, then th
 work, which finish what they have. Every replica is billed from the moment it is asked for to the moment it is
 gone.
 
-What may go wrong besides (failed starts, missing and old metrics) is in `conditions`. Where the trace tells
-the prompts' blocks, each replica remembers those it has computed (`prefix_kernel`).
+What may go wrong besides (failed starts, missing and old metrics) is in `conditions`.
+
+Where the trace tells the prompts' blocks, each replica remembers those it has computed (`prefix_kernel`).
 
 Not simulated: time on the network, the bytes of held requests, `drainSeconds`.
 """
@@ -60,10 +61,10 @@ class Setup:
     cold_start: mean seconds; hold_seconds, queue_seconds: the longest a request waits at the gateway, cold or
     growing and busy; max_waiting: requests that wait there at once, over all gateway processes. reject:
     refuse while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs.
-    look: seconds between two decisions. initial: replicas that are ready when the trace begins. conditions:
-    what goes wrong. ttft_objective: seconds; orders the line at the gateway (`dispatch.WaitingLine`); None:
-    first come, first served. unary_hold_seconds: the shorter hold limit, half of which makes a request
-    urgent; None: no other.
+    look: seconds between two decisions. initial: replicas that are ready when the trace begins.
+    ttft_objective: seconds; orders the line at the gateway (`dispatch.WaitingLine`); None: first come, first
+    served. unary_hold_seconds: the shorter hold limit, half of which makes a request urgent; None: no other.
+    conditions: what goes wrong.
     """
 
     cost: StepCost
@@ -79,9 +80,9 @@ class Setup:
     look: float = 10.0
     seed: int = 0
     initial: int = 0
-    conditions: Conditions = field(default_factory=Conditions)
     ttft_objective: float | None = None
     unary_hold_seconds: float | None = None
+    conditions: Conditions = field(default_factory=Conditions)
 
     def __post_init__(self) -> None:
         if self.max_num_seqs > self.max_num_batched_tokens:

@@ -402,13 +402,13 @@ def finish(m: Machine, q: Any, pod: Any, w: Ints) -> int:
             pod.kv -= context
             pod.used -= blocks_of(context, m.block)
             done += 1
+            if m.hashed > 0:
+                publish(m, q, w, i, q[i].prompt)
             pod.done += 1
             pod.done_tokens += q[i].output
             pod.prompt_squares += float(q[i].prompt) * q[i].prompt
             pod.output_squares += float(q[i].output) * q[i].output
             pod.products += float(q[i].prompt) * q[i].output
-            if m.hashed > 0:
-                publish(m, q, w, i, q[i].prompt)
             continue
         w[m.block + kept] = i
         w[m.block + m.seqs + kept] = due

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 JITTER_SECONDS = 300.0
 MOST_TOKENS = 10_000_000
+HASHED_TOKENS = 512  # per block of Mooncake's hash_ids
 LONGEST = 10 * 365 * 86_400.0  # seconds: beyond, it is no time since a beginning but a date
 MOST_REQUESTS = 500_000_000
-HASHED_TOKENS = 512  # per block of Mooncake's hash_ids
 _GZIP = b"\x1f\x8b"
 
 
