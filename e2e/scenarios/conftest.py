@@ -36,6 +36,7 @@ ORDER = (
     "wakes_under_traffic",
     "scale_out",
     "recommend",
+    "work_rate",
     "hold_and_wake",
     "engine_deleted",
     "bad_specs",
