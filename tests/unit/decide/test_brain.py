@@ -44,14 +44,13 @@ def test_what_was_learned_wakes_the_fleet_after_a_restart_too(first_day):
     assert morning(loaded)[1] == 0
 
 
-def test_a_step_is_answered_at_once_and_as_a_whole():
+def test_a_step_is_answered_at_once():
+    """Within two looks, by several replicas, and not one a cold start."""
     fleet = Office(rate=lambda seconds: 5.0 if seconds < HOUR else 200.0)
     before = fleet.live(HOUR - 20)
-    fleet.live(50)
-    soon = fleet.replicas
-    assert soon >= 3 * before
-    assert fleet.decision.reason in ("WorkRate", "Steady")
-    assert fleet.live(1200) == pytest.approx(soon, rel=0.4)
+    fleet.live(40)
+    assert fleet.replicas >= 3 * before
+    assert fleet.replicas - before >= 6
 
 
 def test_silence_ends_in_sleep_by_economics_and_the_owner_may_say_otherwise():
