@@ -1,0 +1,127 @@
+"""Stories of whole days: work, forecast, economics and memory together."""
+
+import dataclasses
+
+import pytest
+from torpor.decide import Memory
+from torpor.decide.hardware import conservative
+from torpor.decide.work import Objectives
+
+from tests.unit.decide.fleets import POLICY, Office, office
+
+HOUR, DAY = 3600, 86_400
+
+
+@pytest.fixture(scope="module")
+def first_day():
+    """The fleet of an office at the midnight after its first day."""
+    fleet = Office()
+    fleet.live(DAY)
+    return fleet
+
+
+def morning(memory, policy=POLICY):
+    """A fleet on the second day: replicas at eight, and the longest line before nine."""
+    fleet = Office(policy, memory=memory, start=DAY + 7 * HOUR)
+    fleet.clock = 1000.0 + DAY + 7 * HOUR
+    fleet.live(HOUR)
+    at_eight, longest = len(fleet.ready()), 0.0
+    for _ in range(360):
+        fleet.look()
+        longest = max(longest, fleet.held)
+    return at_eight, longest
+
+
+def test_the_second_morning_finds_the_fleet_awake(first_day):
+    at_eight, longest = morning(first_day.memory)
+    assert at_eight >= 1
+    assert longest == 0
+    assert morning(Memory())[1] > 5
+
+
+def test_what_was_learned_wakes_the_fleet_after_a_restart_too(first_day):
+    loaded = Memory.load(first_day.memory.dump())
+    assert morning(loaded)[1] == 0
+
+
+def test_a_step_is_answered_at_once():
+    """Within two looks, by several replicas, and not one a cold start."""
+    fleet = Office(rate=lambda seconds: 5.0 if seconds < HOUR else 200.0)
+    before = fleet.live(HOUR - 20)
+    fleet.live(40)
+    assert fleet.replicas >= 3 * before
+    assert fleet.replicas - before >= 6
+
+
+def test_silence_ends_in_sleep_by_economics_and_the_owner_may_say_otherwise():
+    spells = {}
+    for idle in (None, 900.0):
+        fleet = Office(
+            dataclasses.replace(POLICY, idle_seconds=idle),
+            rate=lambda seconds: 5.0 if seconds < HOUR else 0.0,
+        )
+        fleet.live(HOUR)
+        while fleet.replicas:
+            fleet.look()
+        spells[idle] = fleet.now - HOUR
+    assert spells[900.0] == pytest.approx(900, abs=20)
+    assert 120 <= spells[None] <= 600
+
+
+def test_engines_slower_than_the_table_get_more_replicas():
+    """Half as fast: learned from their own steps, so that the work is believed to be twice as much."""
+    numbers = {}
+    for slow in (1.0, 1.5):
+        fleet = Office(rate=lambda _: 20.0, slow=slow)
+        fleet.live(2 * HOUR)
+        numbers[slow] = fleet.replicas
+        constants = fleet.memory.known.learned.constants
+    assert constants[0] == pytest.approx(1.5 * 11.02, rel=0.1)
+    assert numbers[1.5] > numbers[1.0]
+
+
+def queued(fleet, count, looks):
+    """The largest number while `count` requests wait inside the engines."""
+    most = 0
+    for _ in range(looks):
+        engines = tuple(
+            dataclasses.replace(
+                engine, waiting=count / len(fleet.ready()) if engine.ready else engine.waiting
+            )
+            for engine in fleet.observation(0.0, 10.0).engines
+        )
+        most = max(most, fleet.look(engines=engines))
+    return most
+
+
+def test_a_queue_that_will_be_worked_off_brings_no_crowd_until_it_lasts():
+    fleet = Office(dataclasses.replace(POLICY, max_replicas=100), rate=lambda _: 20.0)
+    number = fleet.live(900)
+    assert queued(fleet, 200.0, 3) <= number + 2
+    assert "QueueDrains" in [line.name for line in fleet.decision.clamps]
+    assert queued(fleet, 200.0, 40) >= 40
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hardware": None},
+        {"objectives": Objectives()},
+        {"hardware": conservative(None, None), "revision": "new"},
+    ],
+)
+def test_where_the_capacity_is_not_known_a_queue_is_honoured_at_once(changes):
+    policy = dataclasses.replace(POLICY, max_replicas=100, **changes)
+    fleet = Office(policy, rate=lambda _: 20.0)
+    fleet.live(300)
+    fleet.memory = dataclasses.replace(fleet.memory, known=Memory().known)
+    assert queued(fleet, 200.0, 2) >= 40
+
+
+def test_a_night_of_the_office_is_slept_through(first_day):
+    fleet = Office(memory=Memory.load(first_day.memory.dump()), start=DAY)
+    fleet.clock = 1000.0 + DAY
+    assert first_day.replicas == 0
+    for _ in range(6 * 360):
+        assert fleet.look() == 0
+    assert office(fleet.now) == 0
