@@ -8,12 +8,12 @@ the future pays in the same simulator, and a verdict. `bench/arena` has the part
 docs/reference/autoscaling-benchmark.md the protocol and the rivals' sources.
 
 Everything comes from the seed. Finished cells are kept in `--cache`, so an interrupted table goes on where it
-stopped. `--quick` is three short loads of our own at one cold start, rivals at their defaults (`--tuning` tunes
-them all the same). Usage:
+stopped. `--quick` is three short loads of our own at one cold start, rivals at their defaults (`--tuning`
+tunes them all the same). Usage:
 
     python bench/autoscaling.py [--traces FOLDER] [--trace NAME]... [--cold-start SECONDS]...
-                                [--condition NAME]... [--policy NAME]... [--quick] [--[no-]tuning]
-                                [--no-achievable] [--jobs N] [--json] [--plot FILE.svg]
+                                [--condition NAME]... [--policy NAME]... [--hardware NAME] [--quick]
+                                [--[no-]tuning] [--no-achievable] [--jobs N] [--json] [--plot FILE.svg]
 """
 
 import argparse
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `bench` is a fol
 
 from torpor.simulate import rivals
 from torpor.simulate.fleet import SimulationError
-from torpor.simulate.hardware import HardwareError
+from torpor.simulate.hardware import HardwareError, find
 from torpor.simulate.traces import TraceError
 
 from bench.arena import loads, picture, table
@@ -59,6 +59,7 @@ def main() -> int:
         for name in policies:
             if name != "torpor" and not name.startswith("static:"):
                 rivals.parse(name)
+        find(options.hardware)
         for cold in colds:
             if not 0 <= cold <= 86_400:
                 raise ValueError(f"--cold-start {cold:g}: must be a number of seconds from 0 to 86400")
@@ -72,7 +73,7 @@ def main() -> int:
         print(f"autoscaling.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     report = {
-        "hardware": loads.HARDWARE.name,
+        "hardware": options.hardware,
         "seed": options.seed,
         "quick": options.quick,
         "wall_seconds": round(time.monotonic() - began, 1),
@@ -89,6 +90,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cold-start", action="append", type=float, metavar="SECONDS", help="repeatable")
     parser.add_argument("--condition", action="append", choices=loads.CONDITIONS, help="repeatable")
     parser.add_argument("--policy", action="append", metavar="NAME", help="repeatable, default: all")
+    parser.add_argument("--hardware", default=loads.HARDWARE, help="built-in name or .json; goals: default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="short loads, one cold start, no tuning")
     parser.add_argument(
@@ -163,6 +165,7 @@ def benchmark(
                 "load": name,
                 "cold_start": cold,
                 "condition": condition,
+                "hardware": options.hardware,
                 **{key: facts[name][key] for key in ("rate_scale", "requests", "need_p99_9")},
                 **least,
                 "achievable_replica_hours": ideal,
@@ -175,7 +178,7 @@ def benchmark(
 def cell(  # noqa: PLR0917 - a cell's own order
     options: argparse.Namespace, kind: str, name: str, cold: float, condition: str = "none", policy: str = ""
 ) -> Cell:
-    return Cell(kind, name, cold, condition, policy, options.seed, options.quick)
+    return Cell(kind, name, cold, condition, policy, options.seed, options.quick, options.hardware)
 
 
 def variants(name: str, policies: list[str], tuned: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
@@ -194,7 +197,7 @@ def tuning(
 ) -> dict[tuple[str, str], str]:
     """The best of each rival's defaults and grid for each load."""
     tried = {
-        (name, family): [family, *grid(family, facts[name])]
+        (name, family): [family, *grid(family, facts[name], options.hardware)]
         for name in facts
         for family in policies
         if family in rivals.RIVALS

@@ -24,6 +24,7 @@ import torpor
 from torpor.api import validation
 from torpor.simulate import achievable, bound, plan, results, rivals
 from torpor.simulate.fleet import Simulation
+from torpor.simulate.hardware import find
 
 from bench.arena import loads
 
@@ -64,6 +65,7 @@ class Cell:
     policy: str
     seed: int
     quick: bool = False
+    hardware: str = loads.HARDWARE
 
 
 class Store:
@@ -73,12 +75,19 @@ class Store:
         self.folder = folder
         self.traces = traces
         self._digests: dict[tuple[str, int, bool], str] = {}
+        # Taken once, so that sources which change during a run do not get the credit for its results.
+        self._code = {ours: code("torpor" if ours else "") for ours in (True, False)}
 
     def _path(self, cell: Cell) -> Path:
         known = (cell.load, cell.seed, cell.quick)
         if known not in self._digests:
             self._digests[known] = loads.digest(cell.load, self.traces, cell.seed, quick=cell.quick)
-        parts = (code(cell.policy), self._digests[known], json.dumps(asdict(cell), sort_keys=True))
+        parts = (
+            self._code[cell.policy == "torpor"],
+            self._digests[known],
+            repr(find(cell.hardware)),
+            json.dumps(asdict(cell), sort_keys=True),
+        )
         return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.json"
 
     def get(self, cell: Cell) -> dict[str, Any] | None:
@@ -111,7 +120,7 @@ class Store:
 
 def known(cell: Cell) -> Cell:
     """The cell that says what the load of `cell` is."""
-    return Cell("known", cell.load, 0.0, "none", "", cell.seed, cell.quick)
+    return Cell("known", cell.load, 0.0, "none", "", cell.seed, cell.quick, cell.hardware)
 
 
 def code(policy: str) -> str:
@@ -132,10 +141,10 @@ def code(policy: str) -> str:
 
 def run(cell: Cell, folder: str | None, factor: float | None = None) -> dict[str, Any]:
     """Simulate it. Raises what reading and simulating raise."""
-    load = loads.load(cell.load, folder, cell.seed, quick=cell.quick, factor=factor)
+    load = loads.load(cell.load, folder, cell.seed, quick=cell.quick, hardware=cell.hardware, factor=factor)
     seen = load.part(*load.tune)
     # One engine for the whole load: its budget is that of the lengths that were known when it began.
-    replica = loads.replica_for(seen)
+    replica = loads.replica_for(seen, cell.hardware)
     if cell.kind == "known":
         return _known(load, seen, replica)
     if cell.kind == "bound":
@@ -202,14 +211,14 @@ def _known(load: loads.Load, seen: Trace, replica: Hardware) -> dict[str, Any]:
     }
 
 
-def grid(family: str, facts: Mapping[str, Any]) -> list[str]:
+def grid(family: str, facts: Mapping[str, Any], hardware: str = loads.HARDWARE) -> list[str]:
     """What may be tuned over, as command-line names. facts: the load's `known` cell."""
     sizes = {key: facts[key] for key in ("max_num_seqs", "max_num_batched_tokens")}
     place = rivals.Place(
         max_replicas=MAX_REPLICAS,
         ttft_ms=loads.TTFT_MS,
         itl_ms=loads.ITL_MS,
-        replica=replace(loads.HARDWARE, **sizes),
+        replica=replace(find(hardware), **sizes),
         prompt=facts["prompt"],
         output=facts["output"],
         peak=facts["peak"],

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torpor.simulate import bound, traces
 from torpor.simulate.conditions import Conditions
-from torpor.simulate.hardware import Hardware, for_objective
+from torpor.simulate.hardware import find, for_objective
 from torpor.simulate.traces import Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torpor.simulate.hardware import Hardware
 
 DAY = 86_400.0
 HOUR = 3600.0
@@ -43,10 +44,7 @@ PROMPT_CV, OUTPUT_CV = 0.5, 0.6
 LONGER = 1.8
 WARM_UP = 6 * HOUR  # of rivals, which remember less than that
 
-# 70B fp8 on four H100, autoscaling.md 11.1.
-HARDWARE = Hardware(
-    "llama-3.1-70b-fp8-h100-tp4", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192
-)  # fmt: skip
+HARDWARE = "llama-3.1-70b-fp8-h100-tp4"  # what the goals are for; constants of autoscaling.md 11.1
 
 RECORDED = {
     "large48": "req_servegen_large48_7d.csv.gz",
@@ -84,14 +82,20 @@ class Load:
         return Trace(t.arrival[low:high] - begins, t.prompt[low:high], t.output[low:high])
 
 
-def replica_for(trace: Trace) -> Hardware:
+def replica_for(trace: Trace, hardware: str = HARDWARE) -> Hardware:
     """The engine with the budget that the objective gives it."""
-    return for_objective(HARDWARE, trace, ITL_MS, seqs=None, budget=None)
+    return for_objective(find(hardware), trace, ITL_MS, seqs=None, budget=None)
 
 
 @lru_cache(maxsize=1)
 def load(
-    name: str, folder: str | None, seed: int, *, quick: bool = False, factor: float | None = None
+    name: str,
+    folder: str | None,
+    seed: int,
+    *,
+    quick: bool = False,
+    hardware: str = HARDWARE,
+    factor: float | None = None,
 ) -> Load:
     """The load of that name. factor: how often to superpose a recording, where that is known; finding it
     takes longer than the rest. Raises TraceError, and ValueError for a name that is none.
@@ -100,13 +104,13 @@ def load(
         if folder is None:
             raise ValueError(f"load {name!r} is a recording: say where it is with --traces FOLDER")
         trace = traces.read(Path(folder) / RECORDED[name])
-        factor = factor or scale(trace, seed)
+        factor = factor or scale(trace, seed, hardware)
         scaled = traces.scaled(trace, factor, seed)
         span = float(scaled.arrival[-1])
         half = DAY / 2 * max(1, round(span / DAY)) if span > DAY / 2 else span / 2
         return Load(name, scaled, half, factor)
     if name in OWN:
-        return own(name, seed, quick=quick)
+        return own(name, seed, quick=quick, hardware=hardware)
     raise ValueError(f"load {name!r}: unknown; choose of {', '.join((*RECORDED, *OWN))}")
 
 
@@ -118,11 +122,11 @@ def digest(name: str, folder: str | None, seed: int, *, quick: bool = False) -> 
     return text
 
 
-def scale(trace: Trace, seed: int) -> float:
+def scale(trace: Trace, seed: int, hardware: str = HARDWARE) -> float:
     """How often to superpose it: first as if every request counted K times, then corrected by what jitter
     smooths, two significant digits.
     """
-    replica = replica_for(trace)
+    replica = replica_for(trace, hardware)
 
     def needed(load: Trace, headroom: float = 1.0) -> float:
         return float(np.percentile(bound.need(load, replica, ITL_MS, headroom=headroom), 99.9))
@@ -141,7 +145,7 @@ def scale(trace: Trace, seed: int) -> float:
     raise ValueError(f"no rate scale gives a need of {LEAST} to {MOST} replicas; the last gave {found:g}")
 
 
-def own(name: str, seed: int, *, quick: bool = False) -> Load:
+def own(name: str, seed: int, *, quick: bool = False, hardware: str = HARDWARE) -> Load:
     """A load of our own, from the seed. quick: two days, two thirds of the height."""
     draws = np.random.default_rng([seed, (*OWN,).index(name), 77])
     days = 2 if quick else {"bursty": 14, "step": 4}.get(name, 7)
@@ -167,7 +171,7 @@ def own(name: str, seed: int, *, quick: bool = False) -> Load:
         level[begins : begins + 360] = 10.0
     slow = np.convolve(draws.standard_normal(len(minutes) + 59), np.ones(60) / math.sqrt(60), "valid")
     level = level * height * np.exp(0.05 * slow - 0.00125)
-    count = draws.poisson(level * 60.0 * _one_replica())
+    count = draws.poisson(level * 60.0 * _one_replica(find(hardware)))
     arrival = np.sort(np.repeat(minutes * 60.0, count) + draws.uniform(0, 60, int(count.sum())))
     if name == "stray":
         nights = np.arange(math.ceil((half - 3 * HOUR) / DAY), days) * DAY + 3 * HOUR
@@ -179,11 +183,10 @@ def own(name: str, seed: int, *, quick: bool = False) -> Load:
     return Load(name, Trace(arrival, prompt, output), half)
 
 
-def _one_replica() -> float:
+def _one_replica(h: Hardware) -> float:
     """Requests per second that one replica carries of our lengths (autoscaling.md 11.3); of W the mean over
     lengths that do not depend on each other: E[O²] = O²(1 + cv²).
     """
-    h = HARDWARE
     work = h.d * PROMPT + OUTPUT * (h.b + h.c * PROMPT) + h.c * OUTPUT**2 * (1 + OUTPUT_CV**2) / 2
     return 1000.0 * (1 - h.a / ITL_MS) / work
 

@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--served-model-name", nargs="+")
     for flag in (
         "--max-num-seqs",
+        "--max-num-batched-tokens",
         "--revision",
         "--shutdown-timeout",
         "--dtype",

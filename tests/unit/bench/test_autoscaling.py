@@ -36,7 +36,8 @@ def group(
     *rows: table.Row, load: str = "smooth", cold: float = 120.0, condition: str = "none"
 ) -> dict[str, Any]:
     return {
-        "load": load, "cold_start": cold, "condition": condition, "rate_scale": 1.0, "requests": 100,
+        "load": load, "cold_start": cold, "condition": condition, "hardware": loads.HARDWARE,
+        "rate_scale": 1.0, "requests": 100,
         "need_p99_9": 10.0, "bound_replica_hours": 10.0, "achievable_replica_hours": 11.0, "rows": list(rows),
     }  # fmt: skip
 
@@ -113,6 +114,9 @@ def test_a_verdict_says_what_holds() -> None:
     troubled = table.verdict(group(ours, condition="outage"))
     assert troubled is not None
     assert troubled["goal_ratio"] is None
+    other = table.verdict(group(ours) | {"hardware": "llama-3.1-70b-bf16-a100-tp4"})
+    assert other is not None
+    assert other["goal_ratio"] is None
     assert table.verdict(group(ours, cold=300.0, load="bursty"))["goal_ratio"] == 1.65  # type: ignore[index]
 
 
@@ -229,7 +233,10 @@ def test_a_cell_runs_once_and_again_when_something_it_depends_on_changes(tmp_pat
     path.write_text('{"number"')  # cut short by a full disk
     assert store.run(CELL) == {"number": 3}
     monkeypatch.setattr(cells, "code", lambda policy: "changed")
-    assert store.run(CELL) == {"number": 4}
+    assert store.run(CELL) == {"number": 3}  # a run that is under way keeps its own key
+    assert Store(tmp_path / "cache", None).run(CELL) == {"number": 4}
+    elsewhere = Cell("score", "smooth", 120.0, "none", "keda", 0, hardware="llama-3.1-70b-bf16-a100-tp4")
+    assert store.run(elsewhere) == {"number": 5}
     assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix != ".json"]
 
 
@@ -306,6 +313,7 @@ def test_the_whole_command_goes_on_where_it_stopped(recordings, tmp_path, monkey
         (["--trace", "smooth", "--policy", "magic"], "'magic': unknown"),
         (["--trace", "smooth", "--policy", "keda:x=1"], "'x' is no parameter"),
         (["--trace", "smooth", "--cold-start", "-3"], "--cold-start -3"),
+        (["--trace", "smooth", "--hardware", "abacus"], "hardware 'abacus': unknown"),
         (["--trace", "smooth", "--cold-start", "nan"], "--cold-start nan"),
     ],
 )

@@ -88,6 +88,16 @@ async def test_another_objective_changes_the_config_map_and_no_pod():
     assert c.KEY_TUNING not in (config(at)["data"] or {}), "and where none is asked for, none is left"
 
 
+async def test_pods_of_a_new_revision_find_its_tuning():
+    at = desk()
+    await at.look()
+    at.respec(scaling=OBJECTIVES, engine={"type": "Simulated", "args": ["--profile=llama-3.1-8b-h100"]})
+    await at.look()
+    kinds = at.server.applied
+    assert kinds.index("ConfigMap") < kinds.index("Deployment")
+    assert text(at, c.KEY_TUNING)["hardware"] == "simulated-llama-3.1-8b-h100"
+
+
 async def test_what_engines_say_is_kept_for_the_next_wake():
     at = desk()
     await at.look()

@@ -155,6 +155,8 @@ def test_no_two_starts_find_the_same_memory_and_that_is_no_news():
 def test_a_budget_is_refused_where_an_engine_came_up_without_it():
     refusal = {"used": False, "refused": True, "message": ""}
     assert heard(Engines(), "r", [says(tuning=refusal)]).refused
+    assert heard(Engines("r", refused=True), "r", [says(tuning={"used": False})]).refused, "and stays so"
+    assert not heard(Engines("r", refused=True), "next", [says(revision="next")]).refused
     assert not heard(Engines(), "r", [says(state="Loading", tuning=refusal)]).refused
     assert not heard(Engines(), "r", [says(tuning="nonsense")]).refused
 

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torpor import dispatch
 from torpor.decide import Policy
+from torpor.decide.budget import prefill_budget
+from torpor.decide.hardware import Hardware as DecideHardware
+from torpor.decide.work import Objectives
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
 from torpor.simulate import results
 from torpor.simulate.fleet import Run, Setup, Simulation, SimulationError
-from torpor.simulate.hardware import Hardware, for_objective, work_ms
+from torpor.simulate.hardware import Hardware, for_objective, mean_request, work_ms
 from torpor.simulate.policies import Static, Torpor
 from torpor.simulate.profiles import StepCost
 from torpor.simulate.traces import Trace
@@ -255,6 +258,15 @@ def mean_itl(run: Run) -> float:
     return 1000 * float((requests["finish"] - requests["first"]).sum() / (requests["output"] - 1).sum())
 
 
+def full_step(machine: Hardware, load: Trace, rate: float) -> int:
+    """Tokens of a step of 50 ms at the mean batch of `rate` requests a second. The operator's budget leaves
+    room for chance, so that no step of its replicas is as long as the closed form's mean.
+    """
+    running = rate * 0.05 * float(np.mean(load.output))
+    cached = rate * 0.05 * float(np.mean(load.output * (load.prompt + load.output / 2)))
+    return int((50.0 - machine.a - machine.b * running - machine.c * cached) / machine.d + running)
+
+
 # Of each recorded trace: the means of prompt, output, their product and the output squared (tokens).
 MEANS = {
     "azure-code": (2047.8, 27.9, 57_235, 4_361),
@@ -293,11 +305,7 @@ def test_the_closed_form_of_capacity_comes_out(lengths: str) -> None:
     machine = Hardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
     even = Trace(np.arange(count, dtype=float), prompt, output)
     predicted = 1000 * (1 - machine.a / 50.0) / float(np.mean(work_ms(machine, even)))
-    # As many prompt tokens as fit into 50 ms beside those that then run; the operator's own budget is smaller.
-    running = predicted * 0.05 * float(np.mean(output))
-    cached = predicted * 0.05 * float(np.mean(output * (prompt + output / 2)))
-    room = (50.0 - machine.a - machine.b * running - machine.c * cached) / machine.d
-    replica = for_objective(machine, even, 50.0, seqs=None, budget=int(room + running))
+    replica = for_objective(machine, even, 50.0, seqs=None, budget=full_step(machine, even, predicted))
 
     def holds(rate: float) -> bool:
         load = Trace(np.arange(count) / rate, prompt, output)
@@ -321,3 +329,24 @@ def test_the_closed_form_of_capacity_comes_out(lengths: str) -> None:
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     assert low == pytest.approx(predicted, rel=0.05)
+
+
+def test_the_budget_is_the_operators() -> None:
+    """What a fleet is simulated with is what its launcher would start, on the same hardware and requests."""
+    machine = Hardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
+    load = trace(*((float(i), 800 + 10 * i, 100 + i) for i in range(100)))
+    known = DecideHardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
+    found = prefill_budget(known, Objectives(2000.0, 50.0), mean_request(machine, load))
+    replica = for_objective(machine, load, 50.0, seqs=None, budget=None, ttft_ms=2000.0)
+    assert replica.max_num_batched_tokens == found.max_num_batched_tokens < 8192
+    assert replica.max_num_seqs == min(1024, replica.max_num_batched_tokens)
+
+
+def test_flags_and_hardware_without_costs_keep_their_sizes() -> None:
+    machine = Hardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
+    load = trace((0.0, 1000, 200), (1.0, 1000, 200))
+    assert for_objective(machine, load, None, seqs=None, budget=None) == machine
+    assert for_objective(machine, load, 50.0, seqs=None, budget=512).max_num_seqs == 512
+    assert for_objective(machine, load, 50.0, seqs=2000, budget=None).max_num_batched_tokens == 2000
+    free = Hardware("free", 0.2, 0.0, 0.0, 0.0, 640_000, 1024, 8192)
+    assert for_objective(free, load, 50.0, seqs=None, budget=None) == free

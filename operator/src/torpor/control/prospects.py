@@ -18,6 +18,7 @@ Remedy = Callable[[ClampLine, Decision, Policy], str]
 
 REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
     {
+        "QueueDrains": lambda line, *_: f"a queue that lasts longer than planned lets {line.before} follow",
         "Forecast": lambda line, *_: (
             f"when no more than {line.before} are foreseen, {line.before} are enough"
         ),
