@@ -38,7 +38,7 @@ class ClampLine:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What the number stands on, for those who ask what would change it (`outlook`).
+    """What the number stands on, for those who ask what would change it.
 
     need: of the arriving work and the queue, None where work is no signal. requests: arrivals per second,
     None where not known. window, idle: seconds for which a lower need, and silence, must last. floor,

@@ -115,15 +115,17 @@ def _periods(known: Known, policy: Policy, now: float) -> Kept | None:
 
 
 def _sound(tally: Tally) -> bool:
-    most = traffic.LARGEST
+    """Whether every sum is possible. How much one may have grown in a look is `Counts`' business: sums of
+    squares over months have no bound worth naming.
+    """
     return (
-        0 <= tally.arrivals <= most
-        and 0 <= tally.prompt_tokens <= most
-        and 0 <= tally.completed <= most
-        and 0 <= tally.output_tokens <= most
-        and 0 <= tally.prompt_squares <= most
-        and 0 <= tally.output_squares <= most
-        and 0 <= tally.products <= most
+        0 <= tally.arrivals < math.inf
+        and 0 <= tally.prompt_tokens < math.inf
+        and 0 <= tally.completed < math.inf
+        and 0 <= tally.output_tokens < math.inf
+        and 0 <= tally.prompt_squares < math.inf
+        and 0 <= tally.output_squares < math.inf
+        and 0 <= tally.products < math.inf
     )
 
 

@@ -226,7 +226,7 @@ def ttft_ms(hardware: Hardware, mix: Mix, rho: float) -> float:
 def _largest(holds: Callable[[float], bool], low: float, high: float) -> float | None:
     """The largest number in [low, high] for which `holds`, which is true up to some point; None: nowhere."""
     if high <= low:
-        return high
+        return high if holds(high) else None
     if not holds(low):
         return None
     if holds(high):
