@@ -44,7 +44,7 @@ def test_under_load_it_says_what_it_would_do_and_does_it_when_told_to(world, ns,
 
 
 def test_at_zero_a_request_is_refused_at_once_and_woken_for_in_auto(world, make):
-    fleet = make("frozen", scaling={"mode": "Recommend", "idleSeconds": 300})
+    fleet = make("frozen", wait=False, scaling={"mode": "Recommend", "idleSeconds": 300})
     unready = fleet.wait("Ready", "False", "Recommend")
     assert "requests are refused" in unready["message"]
     for stream in (True, False):  # held, the one would get 200 and comments, the other no answer in this time
