@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 # A step takes 50 ms and 10 ms for each sequence, so an answer of 20 tokens costs some 220 ms of a replica's
 # time, and at 150 ms between tokens a replica carries about three requests a second. The cache is large and a
-# replica runs 64 at once: neither the queue nor the cache ever asks for a second one.
+# thousand may wait: neither the queue nor the cache ever asks for a second one.
 ENGINE = ["--startup-seconds=1", "--step-ms=50,10,0,1", "--max-num-seqs=64", "--kv-tokens=1000000"]
 CLIENTS = 16
 
@@ -44,6 +44,7 @@ def test_arriving_work_alone_adds_replicas(world, ns, make):
         scaling={
             "minReplicas": 1,
             "maxReplicas": 3,
+            "signals": {"queueDepth": {"target": 1000}},
             "objectives": {"interTokenLatencyMilliseconds": 150},
         },
     )
