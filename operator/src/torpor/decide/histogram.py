@@ -111,7 +111,7 @@ class Histogram:
             for index, count in enumerate(self.counts)
             if count
         )
-        return cut / total
+        return min(cut / total, limit)  # the division may round up past it
 
     def dump(self) -> list[float]:
         """Return the weights as JSON values, a trailing row of zeros left out."""
