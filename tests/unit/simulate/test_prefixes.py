@@ -19,6 +19,8 @@ from torpor.simulate.profiles import StepCost
 from torpor.simulate.sequences import Sequence
 from torpor.simulate.traces import Prefixes, Trace, TraceError
 
+from tests.unit.simulate.stepping import run_by_steps
+
 COST = StepCost(11.0, 0.055, 0.003, 0.0446)
 
 
@@ -67,18 +69,7 @@ def by_steps(trace: Trace, limits: EngineLimits) -> tuple[list[float | None], in
         Sequence(int(p), int(o), float(at), block_hashes=blocks[edges[i] : edges[i + 1]])
         for i, (at, p, o) in enumerate(zip(trace.arrival, trace.prompt, trace.output, strict=True))
     ]
-    pending, now, end = list(sequences), 0.0, None
-    while pending or end is not None:
-        if end is None or (pending and pending[0].arrived < end):
-            now = pending[0].arrived
-            model.submit(pending.pop(0))
-        else:
-            now = end
-            model.finish(now)
-            end = None
-        if end is None:
-            step = model.begin(now)
-            end = now + step.seconds if step else None
+    run_by_steps(model, sequences)
     return [s.first_token for s in sequences], model.prefix_hits, model.prefix_queries
 
 

@@ -34,9 +34,9 @@ class Facts:
     memory: with this look already in it. credited: replicas that are starting within their credit. wanted:
     somebody waits for the fleet or arrived since the last look. idle_for: seconds of watched, unbroken
     silence, or None. unsure: what runs and waits is not known in full. ahead: what is foreseen. window, idle:
-    seconds for which a lower need, and silence, must last. planned: replicas for the work that comes and that
-    waits, where their capacity is known and not guessed. patience: seconds for which that is believed against
-    a queue.
+    seconds for which a lower need, and silence, must last. drained: replicas that work off the queue
+    by themselves, where it asks for more (the function of that name). patience: seconds for which that is
+    believed against a queue.
     """
 
     asked: int
@@ -52,7 +52,7 @@ class Facts:
     ahead: Ahead = NOTHING_AHEAD
     window: float = 0.0
     idle: float = 0.0
-    planned: int | None = None
+    drained: int | None = None
     patience: float = 0.0
 
     @property
@@ -96,9 +96,7 @@ def queue_drains(facts: Facts) -> Verdict:
     gone. The plan is believed for a limited time: a queue that lasts longer than that is right, and the
     capacity was wrong.
     """
-    since = facts.memory.queued_since
-    late = since is not None and facts.now - since > facts.patience
-    number = drained(facts.readings, facts.planned, facts.current, late=late)
+    number = facts.drained
     if number is None or number >= facts.asked:
         return None
     return number, (

@@ -79,7 +79,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
     patience = start + Staffing().drain_seconds
     late = queued_since is not None and now - queued_since > patience
-    needed = drained(readings, planned, observation.replicas, late=late) or base
+    enough = drained(readings, planned, observation.replicas, late=late)
+    needed = enough or base
     known = paused(known, (0 if silent else max(needed, 1)) if complete else None, now)
     soon = needed if ahead.replicas is None or observation.replicas == 0 else max(needed, ahead.replicas)
     careful = soon if complete else max(soon, observation.replicas)
@@ -109,7 +110,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         ahead=ahead,
         window=window,
         idle=idle,
-        planned=planned,
+        drained=enough,
         patience=patience,
     )
     lines: list[ClampLine] = []
