@@ -23,6 +23,7 @@ import json
 import math
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -119,11 +120,11 @@ def engine(folder: Path) -> Iterator[int]:
         _until_ready(process, port, folder / "vllm.log")
         yield port
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -319,6 +320,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="measure the engine that serves `m` there")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no engine may outlive its measurement
     options.out.mkdir(parents=True, exist_ok=True)
     kv_tokens = 40_000  # far more than eight sequences need, so that it never limits
     measured: dict[str, list[dict[str, float]]] = {}

@@ -57,7 +57,11 @@ class VllmEnv:
         return self.folder / "models" / "smollm2"
 
     def as_json(self) -> dict[str, object]:
-        """Return the paths, the command that serves the model, and the environment it needs."""
+        """Return the paths, the command that serves the model, and the environment it needs.
+
+        float32, because a CPU without bfloat16 instructions takes five times as long over a prompt in it (25
+        against 5 ms a token on AVX2), and at 135 million parameters the memory is nothing.
+        """
         return {
             "python": str(self.python),
             "vllm": str(self.folder / "venv" / "bin" / "vllm"),
@@ -65,15 +69,7 @@ class VllmEnv:
             "model": str(self.model),
             "version": VERSION,
             "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
-            "args": [
-                "--enforce-eager",
-                "--dtype",
-                "bfloat16",
-                "--max-model-len",
-                "2048",
-                "--max-num-seqs",
-                "8",
-            ],
+            "args": ["--enforce-eager", "--dtype=float32", "--max-model-len=2048", "--max-num-seqs=8"],
         }
 
 

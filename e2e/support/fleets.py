@@ -17,7 +17,7 @@ SLEEPY = {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 3}
 REAL_VLLM: dict[str, Any] = {
     "model": {"uri": "image:///models/smollm2"},
     "gpus": 0,
-    "args": ["--enforce-eager", "--dtype=bfloat16", "--max-model-len=1024", "--max-num-seqs=8"],
+    "args": ["--enforce-eager", "--dtype=float32", "--max-model-len=1024", "--max-num-seqs=8"],
     "engine": {
         "type": "vLLM",
         "image": "localhost/torpor-vllm-cpu:0.32.0",
