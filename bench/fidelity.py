@@ -8,12 +8,12 @@ simulator's own requests are nearest to the real ones. With them it runs the oth
 median TTFT are compared. Rates follow from the fitted constants, so that any machine meets the same shares of
 its own capacity; the herd is more than it can do.
 
-    python bench/fidelity.py [--out FOLDER] [--json] [--only LOAD] [--seconds 90] [--port N]
+    python bench/fidelity.py [--out FOLDER] [--json] [--only LOAD] [--seconds 180] [--port N]
 
 Every finished load stays in FOLDER (default: in the user's cache) and is not measured again; with all five
 there, only the table is made. With --port the engine that serves the model `m` on that port of loopback is
 measured instead: a simulated one shows what the method itself is worth. Measure on a quiet machine: a
-neighbour is in every figure. About ten minutes.
+neighbour is in every figure. About a quarter of an hour.
 """
 
 import argparse
@@ -316,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=CACHE)
     parser.add_argument("--only", choices=[*FITTED, *FORETOLD], help="measure this load and stop")
-    parser.add_argument("--seconds", type=float, default=90.0, help="how long a steady load lasts")
+    parser.add_argument("--seconds", type=float, default=180.0, help="how long a steady load lasts")
     parser.add_argument("--port", type=int, help="measure the engine that serves `m` there")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

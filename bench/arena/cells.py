@@ -46,7 +46,14 @@ FLEET = {
     "metadata": {"name": "bench", "namespace": "bench", "uid": "bench"},
     "spec": {
         "model": {"uri": "hf://meta-llama/Llama-3.1-70B-Instruct"},
-        "scaling": {"minReplicas": 0, "maxReplicas": MAX_REPLICAS},
+        "scaling": {
+            "minReplicas": 0,
+            "maxReplicas": MAX_REPLICAS,
+            "objectives": {
+                "timeToFirstTokenMilliseconds": int(loads.TTFT_MS),
+                "interTokenLatencyMilliseconds": int(loads.ITL_MS),
+            },
+        },
         "traffic": {"coldStart": {"holdSeconds": 1800, "maxHeldRequests": 100_000}},
     },
 }
