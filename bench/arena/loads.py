@@ -1,7 +1,7 @@
 """What the benchmark lets pass through a fleet: recorded traces, scaled, and loads of our own from a seed.
 
-A recorded trace is superposed with itself until the 99.9th percentile of the replicas it needs lies between
-8 and 12 (`scale` finds how often, always the same). Its second half is scored; of its first half two days
+A recorded trace is superposed with itself until the 99.9th percentile of the replicas that its second half
+needs lies between 8 and 12 (`scale` finds how often, always the same). That half is scored; of its first half two days
 may be tuned on. Our own loads are Poisson arrivals at a rate in minutes, in units of what one replica
 carries of their lengths, with lognormal lengths:
 
@@ -106,9 +106,7 @@ def load(
         trace = traces.read(Path(folder) / RECORDED[name])
         factor = factor or scale(trace, seed, hardware)
         scaled = traces.scaled(trace, factor, seed)
-        span = float(scaled.arrival[-1])
-        half = DAY / 2 * max(1, round(span / DAY)) if span > DAY / 2 else span / 2
-        return Load(name, scaled, half, factor)
+        return Load(name, scaled, _half(scaled), factor)
     if name in OWN:
         return own(name, seed, quick=quick, hardware=hardware)
     raise ValueError(f"load {name!r}: unknown; choose of {', '.join((*RECORDED, *OWN))}")
@@ -124,12 +122,13 @@ def digest(name: str, folder: str | None, seed: int, *, quick: bool = False) -> 
 
 def scale(trace: Trace, seed: int, hardware: str = HARDWARE) -> float:
     """How often to superpose it: first as if every request counted K times, then corrected by what jitter
-    smooths, two significant digits.
+    smooths, two significant digits. The half that is scored decides.
     """
     replica = replica_for(trace, hardware)
 
     def needed(load: Trace, headroom: float = 1.0) -> float:
-        return float(np.percentile(bound.need(load, replica, ITL_MS, headroom=headroom), 99.9))
+        needs = bound.need(load, replica, ITL_MS, headroom=headroom)
+        return float(np.percentile(needs[int(_half(load) // bound.SLOT_SECONDS) :], 99.9))
 
     low, high = 0.01, 5000.0
     for _ in range(40):
@@ -143,6 +142,12 @@ def scale(trace: Trace, seed: int, hardware: str = HARDWARE) -> float:
             return factor
         factor *= AIM / max(found, 1.0)
     raise ValueError(f"no rate scale gives a need of {LEAST} to {MOST} replicas; the last gave {found:g}")
+
+
+def _half(trace: Trace) -> float:
+    """Where the second half begins, in seconds: at noon or midnight where there are days."""
+    span = float(trace.arrival[-1])
+    return DAY / 2 * max(1, round(span / DAY)) if span > DAY / 2 else span / 2
 
 
 def own(name: str, seed: int, *, quick: bool = False, hardware: str = HARDWARE) -> Load:
