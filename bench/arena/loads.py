@@ -1,9 +1,9 @@
 """What the benchmark lets pass through a fleet: recorded traces, scaled, and loads of our own from a seed.
 
 A recorded trace is superposed with itself until the 99.9th percentile of the replicas that its second half
-needs lies between 8 and 12 (`scale` finds how often, always the same). That half is scored; of its first half two days
-may be tuned on. Our own loads are Poisson arrivals at a rate in minutes, in units of what one replica
-carries of their lengths, with lognormal lengths:
+needs lies between 8 and 12 (`scale` finds how often, always the same). That half is scored; of the first
+two days may be tuned on. Our own loads are Poisson arrivals at a rate in minutes, in units of what one
+replica carries of their lengths, with lognormal lengths:
 
     smooth     a sine from 1.2 to 10 replicas over the day, with 5 % of slow noise, seven days
     overnight  nothing from 20 to 8 o'clock, a plateau of 10 replicas between, seven days

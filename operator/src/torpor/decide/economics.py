@@ -2,12 +2,12 @@
 
 A replica that is not needed now may be needed soon. Whoever lets it go pays a start when it is needed again;
 whoever keeps it pays for the pause. That is the ski-rental problem: keep it until the rent paid equals the
-price, here the cold start's own replica-seconds, and one pays at most twice what a prophet would (break-even,
-2-competitive; research/autoscaling.md 12.1 "Theory" and 12.2 items 7 and 8). Replicas differ from skis in
-that pauses repeat: the lengths of past pauses say how long the next will be. So the time to keep is the one
-that would have cost least over the recorded pauses, held within a quarter and four times break-even, so that
-a bad memory costs a bounded factor (ski rental with advice, Purohit, Svitkina and Kumar 2018); without enough
-pauses it is break-even itself.
+price, here the cold start's own replica-seconds and as much again for those who are served late meanwhile,
+and one pays at most twice what a prophet would (break-even, 2-competitive; research/autoscaling.md 12.1
+"Theory" and 12.2 items 7 and 8). Replicas differ from skis in that pauses repeat: the lengths of past pauses
+say how long the next will be. So the time to keep is the one that would have cost least over the recorded
+pauses, held within a quarter and four times break-even, so that a bad memory costs a bounded factor (ski
+rental with advice, Purohit, Svitkina and Kumar 2018); without enough pauses it is break-even itself.
 
 The last replica is the same question with another price: the request that wakes a fleet waits for a whole
 cold start. It is kept while P(a request within c) × (cost of a cold hit) ≥ (cost of idling for c).
@@ -26,6 +26,7 @@ PAUSES = Scale(low=1.0, ratio=1.5, bins=34, limit=400.0)  # seconds; 1.5^34 s ar
 NO_PAUSES = Histogram(PAUSES)
 ENOUGH_PAUSES = 8.0  # of weight, before the recorded pauses are asked
 TRUST = 4.0  # the time to keep stays within break-even / TRUST and break-even × TRUST
+SURPLUS_HIT = 2.0  # cost of a surplus replica that is missed, over the cold start: that, and the lateness
 COLD_HIT = 3.0  # cost of a cold hit over the cold start: the start itself, and twice it for those who wait
 SHORTEST_IDLE, LONGEST_IDLE = 60.0, 4 * 3600.0  # seconds of silence before zero, bounds
 MOST_REPLICAS = 1_000_000

@@ -192,7 +192,8 @@ def _window(known: Known, policy: Policy) -> float:
 
 def _longest_window(policy: Policy) -> float:
     """Seconds after which no window asks for a recommendation any more."""
-    return max(policy.window_seconds, SHORTEST_WINDOW, economics.TRUST * (policy.cold_start or 0.0))
+    longest = economics.TRUST * economics.SURPLUS_HIT * (policy.cold_start or 0.0)
+    return max(policy.window_seconds, SHORTEST_WINDOW, longest)
 
 
 def _idle(known: Known, policy: Policy) -> float:

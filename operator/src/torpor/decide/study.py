@@ -28,9 +28,8 @@ FOLLOWED = 4  # replicas that are sampled; they are alike, and four tell what on
 SAMPLE_SECONDS = 10.0  # between two samples of a replica: shorter ones say little more and cost as much
 FEWEST_RUNNING = 3.0  # sequences in a sample's batch: below, the engine idled between steps, and that is none
 MODEL_SECONDS = 5.0
-LATE, IDLE = 6.0, 1.0  # cost of a replica that is missing, over one that idles for the same time
+LATE_SECONDS = 40.0  # the cold start at which a missing replica costs as much as one that idles
 LOOK_SECONDS = 10.0  # between two looks, at the most usual: how much later than now an order may be given
-SHARE = newsvendor(LATE, IDLE)  # the quantile that the forecast is read at
 KEPT_SECONDS = 300.0  # for which periods that follow from the pauses are not worked out again
 
 
@@ -76,6 +75,13 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
     )
 
 
+def share(cold_start: float | None) -> float:
+    """Return the quantile that the forecast is read at. A shortage that was not foreseen lasts until one more
+    replica has started, so being late costs in proportion to the cold start (seconds), and idling does not.
+    """
+    return newsvendor((cold_start or 0.0) / LATE_SECONDS, 1.0)
+
+
 def works(policy: Policy) -> bool:
     """Whether arriving work is a signal: somebody knows or guesses the hardware, and says how fast it should
     answer.
@@ -110,7 +116,7 @@ def _periods(known: Known, policy: Policy, now: float) -> Kept | None:
         return None
     if kept and kept.cold_start == cold_start and 0 <= now - kept.at < KEPT_SECONDS:
         return kept
-    keep = economics.keep_alive(pauses.surplus, cold_start)
+    keep = economics.keep_alive(pauses.surplus, economics.SURPLUS_HIT * cold_start)
     return Kept(now, cold_start, keep, economics.idle_seconds(pauses.asleep, cold_start))
 
 
@@ -177,7 +183,7 @@ def _metered(
     offset = observation.offset if math.isfinite(observation.offset) else 0.0
     horizon = horizon_minutes(policy.cold_start or 0.0, LOOK_SECONDS)
     for minute in ended:
-        track = track.add(minute, profile, offset, horizon, SHARE)
+        track = track.add(minute, profile, offset, horizon, share(policy.cold_start))
         profile = profile.add(minute, offset)
     return meter, track, profile, bool(ended)
 

@@ -272,7 +272,7 @@ class Staffing:
     dispersion: variance over mean of the arrivals' counts (Poisson: 1).
     """
 
-    miss: float = 0.03
+    miss: float = 0.05
     reserve: float = 0.0
     drain_seconds: float = 60.0
     dispersion: float = 1.0
