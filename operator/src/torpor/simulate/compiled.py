@@ -46,3 +46,10 @@ _OPTIONS: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy"
 def compiled(function: F) -> F:
     """Compile `function` on its first call for the types it is called with."""
     return cast("F", numba.njit(**_OPTIONS)(function))
+
+
+def inlined(function: F) -> F:
+    """Compile `function` into whoever calls it: for what every event goes through and few places call. Tuples
+    and arrays come apart at a call, so it would hand over some fifty numbers.
+    """
+    return cast("F", numba.njit(**_OPTIONS, forceinline=True)(function))

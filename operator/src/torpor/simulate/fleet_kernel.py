@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from torpor.simulate.cache_kernel import BLOCK_TOKENS, blocks_grown
-from torpor.simulate.compiled import compiled
+from torpor.simulate.compiled import compiled, inlined
 from torpor.simulate.replica_kernel import (
     DRAINING,
     EXPIRED,
@@ -147,7 +147,7 @@ def judge(g: Gateway, now: float) -> None:
         g.clock[SINCE] = now
 
 
-@compiled
+@inlined
 def advance(m: Machine, q: Any, f: Fleet, g: Gateway, r: int) -> None:
     """End the steps of pod `r` and begin the next; a drained pod is gone."""
     pod, w = f.pods[r], f.places[r]

@@ -39,7 +39,7 @@ from torpor.simulate.cache_kernel import (
     publish,
     queue,
 )
-from torpor.simulate.compiled import compiled
+from torpor.simulate.compiled import compiled, inlined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def steps_until(step: float, growth: float, elapsed: float) -> int:
     return k
 
 
-@compiled
+@inlined
 def begin(m: Machine, q: Any, pod: Any, w: Ints, now: float) -> None:
     """Decide the next steps, as many as can be known now."""
     preempted = False
@@ -269,7 +269,7 @@ def complete(m: Machine, q: Any, pod: Any, w: Ints, i: int, context: int, now: f
     pod.products += float(prompt) * output
 
 
-@compiled
+@inlined
 def finish(m: Machine, q: Any, pod: Any, w: Ints) -> None:
     """End the steps under way. `begin` must follow."""
     now = pod.end
