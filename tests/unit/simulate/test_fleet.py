@@ -204,7 +204,7 @@ def test_a_senseless_number_of_replicas_ends_the_run(wished) -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_the_choice_is_the_gateways(loads, line, short, turn) -> None:
-    pods, _ = rk.new_pods(8, setup().machine())
+    pods, places = rk.new_pods(8, setup().machine())
     for r, (ready, running, waiting) in enumerate(loads):
         pods[r]["state"] = rk.READY if ready else rk.STARTING
         pods[r]["running"], pods[r]["waiting"] = running, waiting
@@ -216,7 +216,9 @@ def test_the_choice_is_the_gateways(loads, line, short, turn) -> None:
     allowed = [pod for _, pod in seen if pod.accepts_shortly(short)]
     chosen = dispatch.least_loaded(allowed, turn)
     expected = next((r for r, pod in seen if pod is chosen), -1)
-    assert fk.least_loaded(pods, len(loads), line, short, turn) == expected
+    fleet = fk.Fleet(pods, places, np.zeros(8, np.int64), np.zeros(8))
+    fk.mirror(fleet, len(loads))
+    assert fk.least_loaded(fleet, len(loads), line, short, turn) == expected
 
 
 def test_the_view_shows_what_an_operator_sees() -> None:

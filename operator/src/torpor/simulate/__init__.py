@@ -5,6 +5,6 @@ whoever drives it says what time it is. The simulated engine drives it with the 
 `sequences` and `profiles` are standard library only, so that the smallest image can carry them.
 
 `fleet` runs a whole trace through a gateway and its replicas, under any policy: the same steps in closed form
-(`replica_kernel`, `fleet_kernel`), held equal to `engine_model` by a test. It needs numpy and numba, which
-only the command line has.
+(`replica_kernel`, `cache_kernel`, `fleet_kernel`), held equal to `engine_model` by a test. It needs numpy and
+numba, which only the command line has.
 """

@@ -25,6 +25,7 @@ import numpy as np
 from torpor.dispatch import LATE_PLACE, LATE_SHARE, URGENT_SHARE
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
+from torpor.simulate.cache_kernel import BLOCK_TOKENS
 from torpor.simulate.conditions import Conditions, Reports
 from torpor.simulate.view import View
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 MOST_REPLICAS = 1000  # the API's own bound on maxReplicas
 COLD_START_CV = 0.2
-BLOCK_TOKENS = 16
 FIRST_SLOTS = 16
 
 
@@ -117,7 +117,7 @@ class Setup:
 
     def machine(self, hashed: int = 0, table: NDArray[np.int64] | None = None) -> rk.Machine:
         """The same in seconds and blocks. `table`: the blocks of the trace's prompts (`Prefixes.table`), of
-        `hashed` tokens each; it must live as long as the machine is used.
+        `hashed` tokens each.
         """
         k = self.cost
         if self.kv_tokens < hashed:
@@ -129,12 +129,11 @@ class Setup:
             k.d / 1000.0,
             self.max_num_batched_tokens,
             self.max_num_seqs,
-            BLOCK_TOKENS,
             self.kv_tokens // BLOCK_TOKENS,
             ring=self.max_num_seqs + self.queue_target + 1,
             hashed=hashed,
             slots=self.kv_tokens // hashed if hashed else 1,
-            prefixes=0 if table is None else int(table.ctypes.data),
+            prefixes=np.zeros(0, np.int64) if table is None else table,
         )
 
 
@@ -163,12 +162,13 @@ class Simulation:
     def __init__(self, trace: Trace, setup: Setup, policy: FleetPolicy) -> None:
         self.setup = setup
         self.policy = policy
-        self._table = None if trace.prefixes is None else trace.prefixes.table()
-        self.machine = setup.machine(trace.prefixes.tokens if trace.prefixes else 0, self._table)
+        hashes = trace.prefixes
+        self.machine = setup.machine(hashes.tokens, hashes.table()) if hashes else setup.machine()
         self.requests = rk.new_requests(trace.arrival, trace.prompt, trace.output)
         self.gateway = fk.new_gateway(len(trace.arrival))
         self.rules = setup.rules()
         self.pods, self._places = rk.new_pods(FIRST_SLOTS, self.machine)
+        self._loads, self._ends = np.zeros(FIRST_SLOTS, np.int64), np.zeros(FIRST_SLOTS)
         self._survey = np.zeros((FIRST_SLOTS, fk.WIDTH))
         self.asked = 0
         self.cold_starts: list[float] = []
@@ -197,6 +197,8 @@ class Simulation:
                 self.requests,
                 self.pods,
                 self._places,
+                self._loads,
+                self._ends,
                 *gateway,
                 until,
                 self._survey,
@@ -343,6 +345,7 @@ class Simulation:
         pods, places = rk.new_pods(len(self.pods), self.machine)
         self.pods = np.concatenate([self.pods, pods])
         self._places = np.concatenate([self._places, places])
+        self._loads, self._ends = np.zeros(len(self.pods), np.int64), np.zeros(len(self.pods))
         self._survey = np.zeros((len(self.pods), self._survey.shape[1]))
 
     def _conclude(self) -> Run:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from torpor.simulate.compiled import compiled
+from torpor.simulate.cache_kernel import BLOCK_TOKENS, blocks_grown
+from torpor.simulate.compiled import compiled, inlined
 from torpor.simulate.replica_kernel import (
     DRAINING,
     EXPIRED,
@@ -34,7 +35,6 @@ from torpor.simulate.replica_kernel import (
     Machine,
     arrive,
     begin,
-    blocks_grown,
     duration,
     finish,
 )
@@ -52,6 +52,9 @@ WAITING, FRESH, PASSED = range(14, 17)
 COUNTS = 17
 # Places in Gateway.clock.
 NOW, SINCE = range(2)
+# What happens next: the kernel's time is up, or one of these.
+NOTHING, ARRIVAL, EXPIRY, WAKE, STEPS = range(5)
+CLOSED = 1 << 62  # no load
 # Columns of what `survey` tells about a pod, the slot, and what the pod counted besides.
 COLUMNS = ("state", "born", "running", "waiting", "kv", "tokens", "prompts", "decode_seconds", "preemptions")
 COUNTED = ("gaps", "done", "done_tokens", "prompt_squares", "output_squares", "products")
@@ -81,29 +84,48 @@ class Gateway(NamedTuple):
     clock: Floats
 
 
+class Fleet(NamedTuple):
+    """The pods, the places of each, and, of the pods, side by side what every event asks for."""
+
+    pods: Any
+    places: Ints
+    loads: Ints  # requests that run or wait there; CLOSED where none may be sent
+    ends: Floats  # of the steps
+
+
 def new_gateway(requests: int) -> Gateway:
     """A gateway that has seen nothing; the fleet is cold."""
     return Gateway(np.zeros(requests, np.int64), np.zeros(COUNTS, np.int64), np.zeros(2, np.float64))
 
 
 @compiled
-def least_loaded(p: Any, top: int, line: int, short: int, turn: int) -> int:
+def mirror(f: Fleet, top: int) -> None:
+    """Write down side by side what is asked of every pod at every event."""
+    for r in range(top):
+        pod = f.pods[r]
+        f.loads[r] = pod.running + pod.waiting if pod.state == READY else CLOSED
+        f.ends[r] = pod.end
+
+
+@compiled
+def least_loaded(f: Fleet, top: int, line: int, short: int, turn: int) -> int:
     """`dispatch.least_loaded` among the ready pods below their lines; -1 where there is none."""
+    p, loads = f.pods, f.loads
     least = line
     tied = 0
     for r in range(top):
-        if p[r].state == READY and p[r].waiting < short:
-            load = p[r].running + p[r].waiting
+        load = loads[r]
+        if load <= least and p[r].waiting < short:
             if load < least:
                 least = load
                 tied = 1
-            elif load == least and load < line:
+            elif load < line:
                 tied += 1
     if tied == 0:
         return -1
-    skip = turn % tied
+    skip = turn % tied if tied > 1 else 0
     for r in range(top):
-        if p[r].state == READY and p[r].waiting < short and p[r].running + p[r].waiting == least:
+        if loads[r] == least and p[r].waiting < short:
             if skip == 0:
                 return r
             skip -= 1
@@ -125,16 +147,20 @@ def judge(g: Gateway, now: float) -> None:
         g.clock[SINCE] = now
 
 
-@compiled
-def advance(m: Machine, q: Any, p: Any, w: Ints, g: Gateway, r: int) -> None:
+@inlined
+def advance(m: Machine, q: Any, f: Fleet, g: Gateway, r: int) -> None:
     """End the steps of pod `r` and begin the next; a drained pod is gone."""
-    now = p[r].end
-    finish(m, q, p[r], w[r])
-    begin(m, q, p[r], w[r], now)
-    if p[r].state == DRAINING and p[r].end == NEVER:
-        p[r].state = GONE
+    pod, w = f.pods[r], f.places[r]
+    now = pod.end
+    finish(m, q, pod, w)
+    begin(m, q, pod, w, now)
+    f.ends[r] = pod.end
+    if pod.state == READY:
+        f.loads[r] = pod.running + pod.waiting
+    elif pod.end == NEVER and pod.state == DRAINING:
+        pod.state = GONE
         g.counts[LEFT] += 1
-        p[r].died = now
+        pod.died = now
 
 
 @compiled
@@ -146,15 +172,18 @@ def urgent(rules: Rules, g: Gateway, arrival: float, now: float) -> bool:
 
 
 @compiled
-def send(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, i: int, now: float) -> bool:
+def send(m: Machine, rules: Rules, q: Any, f: Fleet, g: Gateway, i: int, now: float) -> bool:
     """Give request `i` to a replica; False where none takes it. An urgent one may wait there."""
     short = rules.line if urgent(rules, g, q[i].arrival, now) else rules.short
-    r = least_loaded(p, g.counts[TOP], rules.line, short, g.counts[TURN])
+    r = least_loaded(f, g.counts[TOP], rules.line, short, g.counts[TURN])
     if r < 0:
         return False
     g.counts[TURN] += 1
     q[i].sent = now
-    arrive(m, q, p[r], w[r], i, now)
+    pod = f.pods[r]
+    arrive(m, q, pod, f.places[r], i, now)
+    f.loads[r] += 1
+    f.ends[r] = pod.end
     return True
 
 
@@ -197,27 +226,27 @@ def close_up(q: Any, g: Gateway) -> None:
 
 
 @compiled
-def serve_line(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> None:
+def serve_line(m: Machine, rules: Rules, q: Any, f: Fleet, g: Gateway, now: float) -> None:
     """Send as many as there is room for, in the order of `dispatch.WaitingLine`."""
     while g.counts[WAITING] > 0:
         place = next_place(rules, q, g, now)
-        if not send(m, rules, q, p, w, g, g.line[place], now):
+        if not send(m, rules, q, f, g, g.line[place], now):
             return
         taken(q, g, place)
 
 
 @compiled
-def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: float) -> bool:
+def receive(m: Machine, rules: Rules, q: Any, f: Fleet, g: Gateway, now: float) -> bool:
     """Take in the next request; True where it is the first to find the fleet cold."""
     i = g.counts[NEXT]
     g.counts[NEXT] += 1
     g.counts[ARRIVED] += 1
     g.counts[PROMPTS] += q[i].prompt
-    if q[i].prompt + q[i].output > m.blocks * m.block:
+    if q[i].prompt + q[i].output > m.blocks * BLOCK_TOKENS:
         q[i].end = REFUSED  # no cache could ever hold it: the engine answers 400
         return False
     waiting = g.counts[WAITING]
-    if waiting == 0 and send(m, rules, q, p, w, g, i, now):
+    if waiting == 0 and send(m, rules, q, f, g, i, now):
         return False
     cold = g.counts[REGIME] == COLD
     if waiting >= rules.most or (cold and rules.reject == 1):
@@ -233,64 +262,69 @@ def receive(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, now: 
 
 
 @compiled
-def run(m: Machine, rules: Rules, q: Any, p: Any, w: Ints, g: Gateway, until: float) -> bool:
+def run(m: Machine, rules: Rules, q: Any, f: Fleet, g: Gateway, until: float) -> bool:
     """Let time pass up to `until`; True where it stopped before, at the first request that finds it cold."""
+    p, ends, counts = f.pods, f.ends, g.counts
     total = len(q)
+    top = counts[TOP]
+    mirror(f, top)
     head = 0
     while True:
-        top = g.counts[TOP]
-        waits = g.counts[WAITING] > 0
+        waits = counts[WAITING] > 0
         now = until
-        what = 0
-        if g.counts[NEXT] < total and q[g.counts[NEXT]].arrival < now:
-            now = q[g.counts[NEXT]].arrival
-            what = 1
+        what = NOTHING
+        if counts[NEXT] < total and q[counts[NEXT]].arrival < now:
+            now = q[counts[NEXT]].arrival
+            what = ARRIVAL
         if waits:
-            limit = rules.queue if g.counts[REGIME] == BUSY else rules.hold
-            head = g.line[g.counts[HEAD]]
+            limit = rules.queue if counts[REGIME] == BUSY else rules.hold
+            head = g.line[counts[HEAD]]
             deadline = max(q[head].arrival, g.clock[SINCE]) + limit
             if deadline <= now:
                 now = max(deadline, g.clock[NOW])
-                what = 2
+                what = EXPIRY
         which = -1
-        if g.counts[N_STARTING] > 0:
+        if counts[N_STARTING] > 0:
             for r in range(top):
                 if p[r].state == STARTING and p[r].ready_at <= now:
                     now = p[r].ready_at
-                    what = 3
+                    what = WAKE
                     which = r
+        first, last = 0, top
         if waits:
             for r in range(top):
-                if p[r].state == READY and p[r].end <= now:
-                    now = p[r].end
-                    what = 4
+                if ends[r] <= now and p[r].state == READY:
+                    now = ends[r]
+                    what = STEPS
                     which = r
-            if what == 4:
-                g.clock[NOW] = now
-                advance(m, q, p, w, g, which)
-                serve_line(m, rules, q, p, w, g, now)
-                continue
-        for r in range(top):
-            while p[r].end <= now:
-                advance(m, q, p, w, g, r)
+            if what == STEPS:
+                first, last = which, which + 1
+        for r in range(first, last):
+            while ends[r] <= now:
+                advance(m, q, f, g, r)
+                if what == STEPS:
+                    break
         g.clock[NOW] = now
-        if what == 0:
+        if what == NOTHING:
             return False
-        if what == 1:
-            if receive(m, rules, q, p, w, g, now):
+        if what == ARRIVAL:
+            if receive(m, rules, q, f, g, now):
                 return True
-        elif what == 2:
+            continue
+        if what == EXPIRY:
             q[head].end = EXPIRED
             q[head].finish = now
-            g.counts[WAITING] -= 1
+            counts[WAITING] -= 1
             close_up(q, g)
-        else:
+            continue
+        if what == WAKE:
             p[which].state = READY
-            g.counts[N_STARTING] -= 1
-            g.counts[N_READY] += 1
-            g.counts[WOKEN] += 1
+            f.loads[which] = 0
+            counts[N_STARTING] -= 1
+            counts[N_READY] += 1
+            counts[WOKEN] += 1
             judge(g, now)
-            serve_line(m, rules, q, p, w, g, now)
+        serve_line(m, rules, q, f, g, now)
 
 
 @compiled
@@ -315,7 +349,7 @@ def survey(m: Machine, p: Any, w: Ints, g: Gateway, out: Floats) -> None:
                 else:
                     high = middle - 1
             made = max(0, low)
-            used += blocks_grown(p[r], w[r], made + 1, m.block) + p[r].reserved
+            used += blocks_grown(p[r], w[r], made + 1) + p[r].reserved
         out[rows, 0] = p[r].state
         out[rows, 1] = p[r].born
         out[rows, 2] = p[r].running
@@ -343,6 +377,8 @@ def watch(
     q: Any,
     p: Any,
     w: Ints,
+    loads: Ints,
+    ends: Floats,
     line: Ints,
     counts: Ints,
     clock: Floats,
@@ -351,6 +387,7 @@ def watch(
 ) -> bool:
     """`run` and `survey` in one call: what happens between two looks."""
     g = Gateway(line, counts, clock)
-    early = run(m, rules, q, p, w, g, until)
+    f = Fleet(p, w, loads, ends)
+    early = run(m, rules, q, f, g, until)
     survey(m, p, w, g, out)
     return early

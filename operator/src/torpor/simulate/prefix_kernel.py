@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torpor.simulate.compiled import compiled, memory_at
+from torpor.simulate.compiled import compiled
 
 if TYPE_CHECKING:
     from torpor.simulate.replica_kernel import Ints
@@ -28,13 +28,6 @@ PARTS = 4  # per slot: block, next in the bucket, older, newer
 def width(slots: int) -> int:
     """Places that a cache of so many blocks takes: twice as many buckets as slots."""
     return TABLE + (2 + PARTS) * slots if slots else 0
-
-
-@compiled
-def table_at(address: int) -> Ints:
-    """The `Prefixes.table` at that address. Nothing checks its ends: what it says of itself is kept to."""
-    table: Ints = memory_at(address)
-    return table
 
 
 @compiled
