@@ -30,6 +30,7 @@ DISPERSION_BINS = 60.0  # memory of the dispersion
 DISPERSION_BOUNDS = (0.5, 20.0)
 MOST_SURPRISE = 25.0  # of one bin: a step of the load is no dispersion
 ASSUMED_SPREAD = 1.0
+MOST_LONGER = 5.0  # standard deviation of the prompts over their mean
 LARGEST = 1e15
 
 
@@ -132,7 +133,8 @@ class Traffic:
         by_o = hardware.b + hardware.c * (prompt + output)
         variance = by_i**2 * var_i + by_o**2 * var_o + 2 * by_i * by_o * cov
         mean = hardware.d * max(prompt, 1.0) + output * (hardware.b + hardware.c * (prompt + output / 2))
-        return Mix(prompt, output, context, spread=min(max(0.0, variance) / mean**2, 100.0))
+        longer = min(math.sqrt(var_i) / max(prompt, 1.0), MOST_LONGER)
+        return Mix(prompt, output, context, spread=min(max(0.0, variance) / mean**2, 100.0), longer=longer)
 
 
 def observe(traffic: Traffic, counts: Counts) -> Traffic:

@@ -27,6 +27,7 @@ from torpor.decide.hardware import Hardware
 WITHOUT_OBJECTIVE = 0.90  # ρ where no ITL objective is given: beyond, short bursts multiply every latency
 MOST = 0.95  # ρ whatever the objectives: t = a/(1 − ρ) is too steep to plan with above
 LEAST = 0.25  # ρ below which an objective counts as out of reach
+LONG = 1.0  # standard deviations above the mean of a prompt whose wait is planned for
 MOST_REPLICAS = 1_000_000
 
 ITL = "interTokenLatency"
@@ -56,7 +57,8 @@ class Mix:
 
     prompt, output: means. context: mean of I·O + O²/2, the tokens in the cache summed over a request's steps;
     None: taken from the means. spread: squared coefficient of variation of W between requests (the shared
-    traces have 0.02 to 2.3). computed: share of the prompt that no prefix cache holds.
+    traces have 0.02 to 2.3). computed: share of the prompt that no prefix cache holds. longer: standard
+    deviation of the prompt over its mean.
     """
 
     prompt: float
@@ -64,9 +66,10 @@ class Mix:
     context: float | None = None
     spread: float = 1.0
     computed: float = 1.0
+    longer: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "output", "spread", "computed"):
+        for name in ("prompt", "output", "spread", "computed", "longer"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"mix: {name}={value!r}: must be a number of at least 0")
@@ -207,15 +210,16 @@ def _ttft(hardware: Hardware, mix: Mix, objectives: Objectives, most: float, tol
     return 1.0 if rho >= most else rho
 
 
-def ttft_ms(hardware: Hardware, mix: Mix, rho: float) -> float:
-    """TTFT of the mean prompt on a replica at `rho` where no prompt waits before it, in milliseconds.
+def ttft_ms(hardware: Hardware, mix: Mix, rho: float, *, times: float = 1.0) -> float:
+    """TTFT of a prompt of `times` the mean on a replica at `rho` where no prompt waits before it, in
+    milliseconds.
 
     The step under way, then the prompt's own steps: each gives it the tokens that decoding leaves of the
     budget. Infinite where it leaves none. Waiting is no business of one replica: `burst_work` has it for the
     fleet, and `TOKENS` is the load at which prefill would fall behind for good.
     """
     at = operating(hardware, mix, rho)
-    prompt = max(mix.prompt * mix.computed, 1.0)
+    prompt = max(times * mix.prompt * mix.computed, 1.0)
     budget = hardware.max_num_batched_tokens - at.running
     if budget < 1:
         return math.inf
@@ -249,12 +253,13 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
     """Where a burst goes on this fleet.
 
     Without an ITL objective, or with a token budget that keeps a full step within it (`budget`), a burst only
-    waits for its prefill, and the slack of the TTFT objective (10 s where none is given) takes it. Otherwise
-    steps grow and every request under way sees it: the ITL of a request follows the mean load over its life.
+    waits for its prefill, and the slack of the TTFT objective (10 s where none is given) takes it: that of a
+    long prompt, one standard deviation above the mean, because it is the long ones that run out of time and
+    the others that wait behind them. Otherwise steps grow and every request under way sees it: the ITL of a request follows the mean load over its life.
     """
     slack = 10.0
     if objectives.ttft_ms is not None:
-        left = objectives.ttft_ms - ttft_ms(hardware, mix, reached.rho)
+        left = objectives.ttft_ms - ttft_ms(hardware, mix, reached.rho, times=1.0 + LONG * mix.longer)
         slack = max(left, 0.1 * objectives.ttft_ms) / 1000.0
     at = reached.at
     full = hardware.step_ms(at.running, at.kv_tokens, max(0.0, hardware.max_num_batched_tokens - at.running))
