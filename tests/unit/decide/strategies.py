@@ -150,6 +150,7 @@ def trained():
     return dataclasses.replace(
         known,
         tally_at=known.tally_at + later,
+        whole=known.whole._replace(at=known.whole.at + later),
         model_at=known.model_at + later,
         counters=tuple(dataclasses.replace(old, at=old.at + later) for old in known.counters),
         pauses=dataclasses.replace(
