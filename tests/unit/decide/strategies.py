@@ -91,6 +91,7 @@ def demands(counts=counts, complete=BOOLEANS):
         complete=complete,
         gap=st.just("gateway b is silent"),
         tally=tallies,
+        waiting_prompt_tokens=st.one_of(st.floats(0, 1e7), garbage),
     )
 
 

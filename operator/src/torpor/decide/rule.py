@@ -174,7 +174,7 @@ def _work(known: Known, observation: Observation, policy: Policy, gauges: Gauges
     if model is None or not works(policy):
         return _Work()
     found = signals.waiting(observation, gauges)
-    load = load_now(known, observation, found.queue)
+    load = load_now(known, observation, found)
     if load is None:
         return _Work()
     asked = load

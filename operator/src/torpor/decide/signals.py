@@ -83,12 +83,14 @@ def queue_depth(observation: Observation, policy: Policy, gauges: Gauges, found:
 
 class Waiting(NamedTuple):
     """Requests that wait for capacity, each once. queue: all of them, Unknown where nobody reports any. held:
-    those at gateways, free places not taken off. gap: what is missing in the sums and why, or "".
+    those at gateways, free places not taken off. gap: what is missing in the sums and why, or "". outside: of
+    the queue, those at gateways.
     """
 
     queue: Value
     held: float
     gap: str
+    outside: float = 0.0
 
 
 def waiting(observation: Observation, gauges: Gauges) -> Waiting:
@@ -103,7 +105,8 @@ def waiting(observation: Observation, gauges: Gauges) -> Waiting:
     if not known and inside is None:
         return Waiting(Unknown(gap or "nothing reports"), 0.0, gap)
     held = sum(known)
-    return Waiting((inside or 0.0) + max(0.0, held - gauges.free), held, gap)
+    outside = max(0.0, held - gauges.free)
+    return Waiting((inside or 0.0) + outside, held, gap, outside)
 
 
 def kv_cache_utilization(observation: Observation, policy: Policy, gauges: Gauges) -> Reading:

@@ -25,11 +25,12 @@ from torpor.decide.minutes import Meter
 from torpor.decide.observation import Observation, Policy, Tally
 from torpor.decide.profile import Profile
 from torpor.decide.samples import Counters
+from torpor.decide.signals import Waiting
 from torpor.decide.track import Track
 from torpor.decide.traffic import Counts
-from torpor.decide.values import Unknown, Value
+from torpor.decide.values import Unknown, Value, measured
 from torpor.decide.work import utilization
-from torpor.decide.work_rate import Load, arriving, expected_utilization, load_of, model_of
+from torpor.decide.work_rate import MOST_TOKENS, Load, arriving, expected_utilization, load_of, model_of
 
 FOLLOWED = 4  # replicas that are sampled; they are alike, and four tell what one does
 SAMPLE_SECONDS = 10.0  # between two samples of a replica: shorter ones say little more and cost as much
@@ -95,18 +96,34 @@ def works(policy: Policy) -> bool:
     return policy.hardware is not None and wanted
 
 
-def load(known: Known, observation: Observation, waiting: Value) -> Load | None:
+def load(known: Known, observation: Observation, found: Waiting) -> Load | None:
     """What wants the fleet now; None where the gateways have never counted lengths here."""
-    demand = observation.demand
+    demand, waiting = observation.demand, found.queue
     if demand.tally is None:
         if known.tally is None:
             return None
         gone = Unknown("the gateways' counts are missing")
         return Load(gone, gone, waiting, complete=False, gap=demand.gap or gone.reason)
-    found = load_of(known.traffic, waiting, complete=demand.complete, gap=demand.gap)
+    now = load_of(known.traffic, waiting, complete=demand.complete, gap=demand.gap)
+    if found.outside > 0:
+        now = replace(now, waiting_prompt_tokens=_waiting_prompts(known, observation, found))
     if not _sound(demand.tally):
-        return replace(found, requests=Unknown("the gateways' counts are impossible"))
-    return found
+        return replace(now, requests=Unknown("the gateways' counts are impossible"))
+    return now
+
+
+def _waiting_prompts(known: Known, observation: Observation, found: Waiting) -> Value:
+    """Tokens of the prompts in the queue: those that the gateways tell of theirs, shared alike by those that
+    free places take at once and those that stay, and the fleet's mean for each that waits inside an engine.
+    """
+    demand, model = observation.demand, known.model
+    told = measured(demand.waiting_prompt_tokens, high=MOST_TOKENS)
+    whole = not any(isinstance(measured(part), Unknown) for part in (demand.held, demand.queued))
+    if isinstance(told, Unknown) or isinstance(found.queue, Unknown) or model is None or not whole:
+        return told if isinstance(told, Unknown) else Unknown("not told of all that wait")
+    # The gateways estimate by bytes, and a picture has many; no prompt is longer than the cache.
+    mean = min(told / found.held, float(model.hardware.kv_tokens))
+    return found.outside * mean + (found.queue - found.outside) * model.mix.prompt
 
 
 def paused(known: Known, need: int | None, now: float) -> Known:
