@@ -76,6 +76,7 @@ def engines(counts=counts, shares=shares):
             waiting=counts,
             kv=shares,
             max_num_seqs=st.one_of(st.none(), st.integers(1, 256)),
+            report_age=st.sampled_from([None, 0.0, 14.0]),
         ),
         max_size=5,
     ).map(tuple)

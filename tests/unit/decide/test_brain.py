@@ -118,6 +118,27 @@ def test_where_the_capacity_is_not_known_a_queue_is_honoured_at_once(changes):
     assert queued(fleet, 200.0, 2) >= 40
 
 
+def test_a_reading_is_as_old_as_the_oldest_report_in_it():
+    fleet = Office(rate=lambda _: 20.0)
+    fleet.live(600)
+    seen = fleet.observation(0.0, 10.0)
+    engines = tuple(
+        dataclasses.replace(engine, report_age=age)
+        for engine, age in zip(seen.engines, (3.0, 7.0), strict=True)
+    )
+
+    def ages(**changes):
+        looked = dataclasses.replace(seen, **changes)
+        decision, _ = decide(looked, fleet.policy, fleet.memory, fleet.clock + 1.0)
+        return [reading.age for reading in decision.signals]
+
+    assert ages() == [None, None, None]
+    assert ages(engines=engines) == [7.0, 7.0, 7.0]
+    demand = dataclasses.replace(seen.demand, age=9.0)
+    assert ages(engines=engines, demand=demand) == [9.0, 7.0, 9.0]
+    assert ages(demand=demand) == [9.0, None, 9.0]
+
+
 def raw_of_work(fleet, held, tokens, inside=0.0):
     """What the arriving work asks for while so many wait, with so many prompt tokens at the gateways."""
     seen = fleet.observation(0.0, 10.0)

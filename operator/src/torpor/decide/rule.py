@@ -181,7 +181,7 @@ def _work(known: Known, observation: Observation, policy: Policy, gauges: Gauges
     if observation.replicas == 0 and not wanted and not isinstance(load.requests, Unknown):
         asked = replace(load, requests=0.0, prompt_tokens=0.0)
     needed, gap = assess(asked, model)
-    reading = reading_of(needed, gap or found.gap, model, observation.replicas)
+    reading = reading_of(needed, gap or found.gap, model, observation.replicas, found.age)
     return _Work(reading, needed, load, model)
 
 
