@@ -139,6 +139,7 @@ def policies(draw, external=NOBODY, schedule=NOBODY):
         hardware=draw(st.sampled_from([None, HARDWARE, conservative(None, None)])),
         cold_start=draw(st.one_of(st.none(), st.floats(0, 900))),
         revision=draw(st.sampled_from(["", "a", "b"])),
+        queue_target_given=draw(st.booleans()),
     )
 
 

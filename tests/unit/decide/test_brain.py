@@ -102,6 +102,14 @@ def test_a_queue_that_will_be_worked_off_brings_no_crowd_until_it_lasts():
     assert queued(fleet, 200.0, 40) >= 40
 
 
+def test_a_target_that_the_owner_wrote_is_honoured_at_once_and_in_full():
+    policy = dataclasses.replace(POLICY, max_replicas=100, queue_target_given=True)
+    fleet = Office(policy, rate=lambda _: 20.0)
+    fleet.live(900)
+    assert queued(fleet, 200.0, 1) == 50  # of 4 each
+    assert "QueueDrains" not in [line.name for line in fleet.decision.clamps]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -11,7 +11,7 @@ from dataclasses import replace
 from torpor.api import constants, zones
 from torpor.api.engine_flags import whole_number
 from torpor.api.spec import Engine as EngineSpec
-from torpor.api.spec import KvCacheUtilization, QueueDepth
+from torpor.api.spec import KvCacheUtilization
 from torpor.api.types import InferenceService
 from torpor.cluster.gateway_view import FleetDemand, PodReport
 from torpor.control.cold_start import ColdStarts
@@ -72,7 +72,7 @@ def stopgap_policy(world: World) -> Policy:
     return Policy(
         min_replicas=0,
         max_replicas=max(1, world.replicas),
-        queue_target=float(QueueDepth().target),
+        queue_target=float(constants.DEFAULT_QUEUE_TARGET),
         kv_target=KvCacheUtilization().target_percent / 100,
         idle_seconds=float(constants.DEFAULT_IDLE_SECONDS),
         window_seconds=LONGEST_WINDOW,

@@ -109,7 +109,8 @@ class Observation:
 class Policy:
     """What the owner asked for, with the periods that the fleet's measured cold start gives.
 
-    queue_target: waiting requests per replica. kv_target: share of the KV cache, 0 to 1. idle_seconds:
+    queue_target: waiting requests per replica. queue_target_given: the owner wrote it, and then a queue is
+    honoured at once whatever is planned. kv_target: share of the KV cache, 0 to 1. idle_seconds:
     silence before the last replicas go; None: by economics, from the cold start and the recorded pauses, and
     `DEFAULT_IDLE_SECONDS` while no cold start was measured. window_seconds: how long a lower need must last
     before replicas go, as long as `cold_start` is None; else economics says. credit_seconds: how long a
@@ -139,6 +140,7 @@ class Policy:
     cold_start: float | None = None
     revision: str = ""
     mode: str = "Auto"
+    queue_target_given: bool = False
 
     @property
     def standing(self) -> Standing | None:

@@ -75,7 +75,9 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     if 0 < observation.replicas < queue:
         queued_since = now if memory.queued_since is None else memory.queued_since
     sure = work.reading is not None and work.model is not None and work.model.proven
-    planned = work.reading.raw if sure and work.reading and not work.reading.partial else None
+    planned = None
+    if sure and work.reading and not work.reading.partial and not policy.queue_target_given:
+        planned = work.reading.raw
     start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
     patience = start + Staffing().drain_seconds
     late = queued_since is not None and now - queued_since > patience

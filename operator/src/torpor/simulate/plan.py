@@ -88,7 +88,7 @@ def setup(
         queue_seconds=float(traffic.max_queue_seconds),
         max_waiting=traffic.cold_start.max_held_requests * gateways,
         reject=traffic.cold_start.response == constants.RESPONSE_REJECT,
-        queue_target=service.spec.scaling.signals.queue_depth.target,
+        queue_target=service.spec.scaling.signals.queue_depth.effective,
         ttft_objective=given_ttft(service),
         unary_hold_seconds=float(traffic.cold_start.unary_hold_seconds),
         look=look,
