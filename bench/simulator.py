@@ -19,7 +19,7 @@ import numpy as np
 from torpor.decide import Policy
 from torpor.simulate import traces
 from torpor.simulate.fleet import FleetPolicy, Setup, Simulation
-from torpor.simulate.hardware import find, for_objective
+from torpor.simulate.hardware import cost_of, find, for_objective
 from torpor.simulate.policies import Static, Torpor
 
 GOAL = 200_000  # requests a second
@@ -40,7 +40,7 @@ def main() -> None:
     trace = traces.scaled(trace, options.rate_scale, 0)
     replica = for_objective(find(options.hardware), trace, 50.0, seqs=None, budget=None)
     setup = Setup(
-        cost=replica.cost,
+        cost=cost_of(replica),
         kv_tokens=replica.kv_tokens,
         max_num_seqs=replica.max_num_seqs,
         max_num_batched_tokens=replica.max_num_batched_tokens,

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torpor.decide.hardware import Hardware
 from torpor.simulate import results, traces
 from torpor.simulate.fleet import Setup, Simulation
-from torpor.simulate.hardware import Hardware, find, for_objective, work_ms
+from torpor.simulate.hardware import cost_of, find, for_objective, work_ms
 from torpor.simulate.view import View
 
 TTFT_MS, ITL_MS = 2000.0, 50.0
@@ -89,7 +90,7 @@ def main() -> None:
     replica = for_objective(find(options.hardware), lengths, ITL_MS, seqs=None, budget=options.budget)
     load = burst(lengths, replica, options.seed)
     base = Setup(
-        cost=replica.cost,
+        cost=cost_of(replica),
         kv_tokens=replica.kv_tokens,
         max_num_seqs=replica.max_num_seqs,
         max_num_batched_tokens=replica.max_num_batched_tokens,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torpor.api.types import InferenceService
-    from torpor.simulate.hardware import Hardware
+    from torpor.decide.hardware import Hardware
     from torpor.simulate.traces import Trace
 
 HERE = Path(__file__).parent

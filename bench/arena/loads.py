@@ -33,7 +33,7 @@ from torpor.simulate.traces import Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torpor.simulate.hardware import Hardware
+    from torpor.decide.hardware import Hardware
 
 DAY = 86_400.0
 HOUR = 3600.0

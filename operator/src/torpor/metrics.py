@@ -117,6 +117,12 @@ TOKENS = Counter(
 COLD_START_SECONDS = Gauge(
     "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
 )
+PREFILL_BUDGET = Gauge(
+    "torpor_fleet_prefill_budget_tokens",
+    "Tokens of one step that engines are started with; absent where the fleet sets none.",
+    FLEET,
+    registry=REGISTRY,
+)
 CONDITION = Gauge(
     "torpor_fleet_condition", "1 where the condition is True, 0 where False, -1 where Unknown.",
     [*FLEET, "type"], registry=REGISTRY,
@@ -125,7 +131,7 @@ CONDITION = Gauge(
 _OF_FLEETS: tuple[Gauge | Counter, ...] = (
     *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
     *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
-    *(DECISIONS, WAKES, COLD_START_SECONDS, CONDITION, ARRIVALS, COMPLETED, TOKENS),
+    *(DECISIONS, WAKES, COLD_START_SECONDS, CONDITION, ARRIVALS, COMPLETED, TOKENS, PREFILL_BUDGET),
 )
 _TRUTH = {"True": 1, "False": 0}
 

@@ -112,7 +112,7 @@ async def preflight(
     engine, gpus = await asyncio.gather(
         find_engine(children, settings, environ), find_gpus(children, environ)
     )
-    tuning = advice(settings.tuning_file, settings.uid, args, environ["TMPDIR"])
+    tuning = advice(settings.tuning_file, settings.uid, settings.revision, args, environ["TMPDIR"])
     argv, seqs = engine_argv(engine, settings, source, args, gpus, tuning=tuning)
     say(f"engine {engine.type} {engine.version or 'of unknown version'}: {engine.command[0]}")
     if engine.type == "vLLM":

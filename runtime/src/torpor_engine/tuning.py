@@ -5,7 +5,8 @@ number follows from the fleet's latency objective and from what its steps were m
 while the fleet lives and must never restart a pod, so it is no part of the pod: the operator keeps it in a
 ConfigMap, and the launcher reads that file once, when it starts an engine.
 
-It is advice. The user's flags win; a file that is missing, damaged or another fleet's changes nothing; and an
+It is advice. The user's flags win; a file that is missing, damaged, another fleet's or another revision's
+(nothing waits for the ConfigMap, and the write for a new revision may have failed) changes nothing; and an
 engine that did not come up with it is started without it the next time, because vLLM knows reasons to refuse
 a small budget (a model that cannot cut its prompts, a picture that is larger) which nobody else knows. What
 was used, and why, stands in the log and on the stats stream.
@@ -48,18 +49,21 @@ class Tuning:
         return self.max_num_batched_tokens is not None
 
 
-def advice(path: str, uid: str, args: Sequence[str], folder: str) -> Tuning:
-    """What to start the engine of the fleet `uid` with: the file at `path` as far as the user's flags `args`
-    leave it room, unless a start with it failed before in this pod, which `folder` remembers.
+def advice(path: str, uid: str, revision: str, args: Sequence[str], folder: str) -> Tuning:
+    """What to start an engine of this `revision` of the fleet `uid` with: the file at `path` as far as the
+    user's flags `args` leave it room, unless a start with it failed before in this pod, which `folder`
+    remembers.
 
     Raises LaunchError(InvalidEngineArgs) where --max-num-seqs is no number.
     """
-    tuning = usable(read_tuning(path, uid), args)
+    tuning = usable(read_tuning(path, uid, revision), args)
     return fitted(not_twice(tuning, folder), whole_number(args, "--max-num-seqs"))
 
 
-def read_tuning(path: str, uid: str) -> Tuning:
-    """The advice in the file for the fleet `uid`; one without numbers where there is none, and why."""
+def read_tuning(path: str, uid: str, revision: str) -> Tuning:
+    """The advice in the file for this `revision` of the fleet `uid`; one without numbers where there is none,
+    and why. A file that names no revision is of an operator that did not write it yet, and is believed.
+    """
     try:
         with Path(path).open("rb") as file:
             text = file.read(MOST_BYTES + 1)
@@ -73,13 +77,15 @@ def read_tuning(path: str, uid: str) -> Tuning:
         document = json.loads(text)
         found, told = document["fleetUid"], str(document.get("message", ""))[:500]
         tokens, seqs = (_number(document.get(key), key) for key in ("maxNumBatchedTokens", "maxNumSeqs"))
-        version = document["v"]
+        version, written_for = document["v"], document.get("revision", revision)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Tuning(told=f"{path} is damaged: {type(error).__name__}: {error}"[:200])
     if version != FORMAT_VERSION:
         return Tuning(told=f"{path} has format {version!r:.20}, this launcher reads {FORMAT_VERSION}")
     if found != uid:
         return Tuning(told=f"{path} is of another fleet of this name")
+    if written_for != revision:
+        return Tuning(told=f"{path} is of revision {written_for!r:.40}, and this is {revision}")
     return Tuning(tokens, seqs, told)
 
 

@@ -24,7 +24,7 @@ class Policy:
     max_held_requests: int = 1000
     max_held_bytes: int = 256 << 20
     max_queue_seconds: float = 60
-    queue_depth_target: int = 4
+    queue_depth_target: int = constants.DEFAULT_QUEUE_TARGET
     startup_seconds: float = 1800
     ttft_objective: float | None = None  # seconds to the first token; None: none was given
 

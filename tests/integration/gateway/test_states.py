@@ -6,7 +6,7 @@ import time
 import pytest
 from torpor_gateway.policy import Condition, FleetStatus
 
-from tests.integration.gateway.harness import CHAT, chat, request, until
+from tests.integration.gateway.harness import chat, request, until
 from tests.integration.gateway.scripted import DONE, TOKEN, answer_ok, json_answer
 
 
@@ -264,76 +264,11 @@ async def test_while_a_replica_starts_the_cold_start_limits_apply(gateway, engin
     busy.set()
 
 
-async def test_models_are_merged_and_one_can_be_asked_for(gateway, engines):
-    gateway.static(await engines(), name="one")
-    gateway.managed()
-    client = await gateway.client()
-    answer = await client.ask(request(b"", path="/v1/models", method="GET"))
-    assert [model["id"] for model in __import__("json").loads(answer.body)["data"]] == [
-        "llm",
-        "ns/llm",
-        "one",
-    ]
-    single = await client.ask(request(b"", path="/v1/models/ns/llm", method="GET"))
-    assert b'"id":"ns/llm"' in single.body
-    none = await client.ask(request(b"", path="/v1/models/none", method="GET"))
-    assert none.status == 404
-    hosted = await client.ask(request(b"", path="/v1/models", method="GET", host="llm.ns.svc.cluster.local"))
-    assert b"one" not in hosted.body
-
-
-async def test_a_fleets_host_needs_no_model(gateway):
-    fleet = gateway.managed(response="Reject")
-    named = await gateway.ask({"messages": []}, host="llm.ns.svc.cluster.local:80")
-    assert named.status == 503
-    assert fleet.arrivals == 1
-    wrong = await gateway.ask(chat(model="other"), host="llm.ns")
-    assert wrong.status == 404
-    bare = await gateway.ask({"messages": []}, host="llm")
-    assert bare.status == 400
-    public = await gateway.ask(chat(), host="api.example.com")
-    assert public.status == 503
-
-
 async def test_client_retries_are_not_new_work(gateway):
     fleet = gateway.static(response="Reject")
     await gateway.ask(chat(), headers="x-stainless-retry-count: 1\r\n")
     await gateway.ask(chat(), headers="x-stainless-retry-count: 0\r\n")
     assert (fleet.arrivals, fleet.retries) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["/sleep", "/wake_up", "/metrics", "/v1/load_lora_adapter", "/v1/../metrics", "/health", "//v1/models"],
-)
-async def test_what_is_not_on_the_list_does_not_exist(gateway, path):
-    answer = await gateway.ask({}, path=path)
-    assert (answer.status, answer.error["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allow"),
-    [
-        ("OPTIONS", CHAT, "POST"),
-        ("GET", CHAT, "POST"),
-        ("DELETE", CHAT, "POST"),
-        ("TRACE", CHAT, "POST"),
-        ("POST", "/v1/models", "GET"),
-    ],
-)
-async def test_a_wrong_method_is_405_with_allow(gateway, method, path, allow):
-    answer = await gateway.ask(b"", path=path, method=method)
-    assert (answer.status, answer.headers["allow"]) == (405, allow)
-    assert answer.error["code"] == "method_not_allowed"
-
-
-async def test_head_has_no_body(gateway):
-    client = await gateway.client()
-    await client.send(request(b"", path="/v1/models", method="HEAD"))
-    answer = await client.answer(to_head=True)
-    assert answer.status == 405
-    following = await client.ask(request(b"", path="/v1/models", method="GET"))
-    assert following.status == 200
 
 
 async def test_the_engines_own_errors_pass_with_a_retry_after(gateway, engines):

@@ -24,7 +24,7 @@ def test_the_documented_defaults() -> None:
     assert (spec.scaling.min_replicas, spec.scaling.max_replicas, spec.scaling.replicas) == (0, 1, None)
     assert (spec.scaling.idle_seconds, spec.drain_seconds) == (None, 600)
     assert (spec.scaling.mode, spec.scaling.objectives) == ("Auto", None)
-    assert spec.scaling.signals.queue_depth.target == 4
+    assert (spec.scaling.signals.queue_depth.target, spec.scaling.signals.queue_depth.effective) == (None, 4)
     assert spec.scaling.signals.kv_cache_utilization.target_percent == 80
     cold = spec.traffic.cold_start
     assert (cold.response, cold.hold_seconds, cold.unary_hold_seconds) == ("KeepAlive", 900, 300)

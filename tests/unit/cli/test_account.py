@@ -45,8 +45,8 @@ team/llm
 Why 1
   Recommend, since 2026-11-21T12:00:00Z: queueDepth is 20.00 per replica, target 4; 5 needed; \
 spec.scaling.mode is Recommend; the number stays at 1 (3 -> 1).
-  queueDepth is 20.00, target 4; it asks for 5 replicas; it may be more: gateway b is silent.
-  kvCacheUtilization is 12.50 %, target 80 %; it asks for 1 replica.
+  queueDepth is 20.00 (0 s old), target 4; it asks for 5 replicas; it may be more: gateway b is silent.
+  kvCacheUtilization is 12.50 % (0 s old), target 80 %; it asks for 1 replica.
   So the signals leave it at 5.
   1. MaxReplicas lowers 5 to 3: spec.scaling.maxReplicas is 3.
   2. Recommend lowers 3 to 1: spec.scaling.mode is Recommend; the number stays at 1.
@@ -255,6 +255,14 @@ def test_texts_of_an_object_neither_drive_the_terminal_nor_fill_it():
     assert not any("\x1b" in line for line in lines)
     assert not any(line.strip().startswith("Ready is True") for line in lines)
     assert max(map(len, lines)) <= LONGEST_LINE + 2
+
+
+def test_a_reading_tells_its_age():
+    told = {"llm-0": report(age=4.0, kvUtilization=0.5)}
+    seen = world(replicas=1, pods=[pod(ready=True)], seen=demand(pods=told, age=6.0))
+    page = account(fleet(status=status(seen))).text()
+    assert "queueDepth is 0.00 (6 s old), target 4;" in page
+    assert "kvCacheUtilization is 50.00 % (4 s old), target 80 %;" in page
 
 
 def test_a_long_trace_is_a_page_and_not_a_book():

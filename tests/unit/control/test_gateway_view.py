@@ -46,6 +46,15 @@ def test_a_silent_world_is_not_an_idle_one():
     assert gateways.merged(at=SILENT_SECONDS + 1).held == 0
 
 
+def test_what_all_hold_is_as_old_as_the_word_of_the_quietest_of_those_that_report():
+    gateways = Gateways(2)
+    assert gateways.merged().age is None
+    gateways.say(heartbeat(), line(), at=1.0)
+    gateways.say(heartbeat("b2"), at=4.0, gateway=1)
+    assert gateways.merged(at=6.0).age == 5.0
+    assert gateways.merged(at=1.0 + SILENT_SECONDS).age == SILENT_SECONDS - 3.0
+
+
 def test_a_gateway_that_just_connected_or_has_stale_watches_cannot_vouch_for_silence():
     gateways = Gateways()
     gateways.say(line())

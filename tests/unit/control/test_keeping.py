@@ -57,8 +57,10 @@ def test_it_is_small_and_names_its_fleet_in_every_text(lived):
 
 def test_the_launcher_reads_the_text_that_is_written(lived, tmp_path):
     (tmp_path / c.KEY_TUNING).write_text(kept(lived)[c.KEY_TUNING])
-    found = read_tuning(str(tmp_path / c.KEY_TUNING), UID)
+    revision = TUNING.asked.split()[0]
+    found = read_tuning(str(tmp_path / c.KEY_TUNING), UID, revision)
     assert (found.max_num_batched_tokens, found.max_num_seqs, found.told) == (720, 512, "because")
+    assert not read_tuning(str(tmp_path / c.KEY_TUNING), UID, "next").used
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "text", {c.KEY_MEMORY: 7}, {"another": "{}"}])

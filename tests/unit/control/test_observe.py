@@ -144,6 +144,18 @@ def test_counters_are_dated_when_they_were_read_and_not_when_somebody_looked():
         assert sample.running == pytest.approx(2.0)
 
 
+def test_numbers_have_their_age_and_old_ones_are_unknown_in_words_that_stay():
+    """The launcher's word is as old as its way to here, and the engine's numbers in it are older still."""
+    fresh = seen(report(age=2.5, metricsAgeSeconds=1.5)).engines[0]
+    assert fresh.report_age == 4.0
+    old, older = (seen(report(age=age, metricsAgeSeconds=1.5)).engines[0] for age in (14.0, 40.0))
+    assert old.report_age is None
+    assert old.running.reason == older.running.reason
+    assert (old.running.age, older.running.age) == (15.5, 41.5)
+    looked = observe(world(seen=demand(age=3.0)), rollout=False)
+    assert looked.demand.age == 3.0
+
+
 def test_sums_of_the_gateways_are_passed_on_while_they_report():
     sums = Tally(10, 900.0, 8, 70.0, 1e5, 1e3, 1e4)
     looked = observe(world(seen=demand(tally=sums, waiting_prompt_tokens=450)), rollout=False)

@@ -5,128 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 from torpor import metrics
-from torpor.api import constants as c
-from torpor.api import names
-from torpor.api.routes import BareNames
-from torpor.build import revision_of
 from torpor.cluster.client import ApiError
-from torpor.cluster.resources import DEPLOYMENTS, FLEETS, PODS, SERVICES, resource_of
-from torpor.control.executor import Executor
-from torpor.control.naming import Naming
-from torpor.control.reconciler import CLOCK_DOUBT_SECONDS, Parts, Reconciler, RefusedError
-from torpor.control.store import Store
-from torpor.decide.observation import Tally
+from torpor.cluster.resources import FLEETS, SERVICES, resource_of
+from torpor.control.reconciler import CLOCK_DOUBT_SECONDS, RefusedError
 
-from tests.unit.control.worlds import BUILD, KEY, NOW, UID, demand, fleet, report, service
-
-
-class Server:
-    """Keeps what is applied and numbers it; `fail` maps a kind to the error its next write gets, `refuses`
-    names the kinds that are refused for ever.
-    """
-
-    def __init__(self, raw):
-        self.raw, self.applied, self.fail, self.refuses, self.version = raw, [], {}, set(), 100
-
-    def ready(self, name, store):
-        """A pod of the fleet becomes ready."""
-        status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-        labels = names.pod_selector(KEY.name) | {c.LABEL_REVISION: revision_of(service(self.raw))}
-        metadata = {"name": name, "namespace": KEY.namespace, "uid": name, "labels": labels}
-        store.put(PODS, {"metadata": metadata | {"resourceVersion": "50"}, "status": status})
-
-    async def get(self, resource, namespace, name):
-        return None
-
-    async def apply(self, manifest, *, subresource=None):
-        kind = f"{manifest['kind']}/{subresource}" if subresource else manifest["kind"]
-        if kind in self.refuses:
-            raise ApiError(422, "Invalid", "it may not change")
-        if error := self.fail.pop(kind, None):
-            raise error
-        self.applied.append(kind)
-        self.version += 1
-        answer = copy.deepcopy(manifest)
-        if subresource:
-            answer = copy.deepcopy(self.raw) | {"status": answer["status"]}
-        answer["metadata"] |= {"resourceVersion": str(self.version), "uid": UID if subresource else kind}
-        return answer
-
-    async def merge(self, resource, namespace, name, patch, *, subresource=None):
-        kind = f"{resource.kind}/{subresource}" if subresource else f"{resource.kind} {name}"
-        if error := self.fail.pop(kind, None):
-            raise error
-        self.applied.append(kind)
-        self.version += 1
-        if subresource is None:
-            metadata = {
-                "name": name,
-                "namespace": namespace,
-                "uid": name,
-                "resourceVersion": str(self.version),
-            }
-            return {"metadata": metadata | patch["metadata"]}
-        # As the API server answers: the subresource's own kind, of which only the version is of use.
-        return {"kind": "Scale", "metadata": {"resourceVersion": str(self.version)}, "spec": patch["spec"]}
-
-
-class Gateways:
-    seen = demand()
-
-    def fleet(self, key, uid):
-        return self.seen
-
-    def forget(self, key):
-        pass
-
-
-class Told:
-    def __init__(self):
-        self.reasons = []
-
-    async def record(self, metadata, severity, reason, message):
-        self.reasons.append(reason)
-
-
-class Desk:
-    """A reconciler and everything around it."""
-
-    def __init__(self, **spec):
-        self.raw = fleet(**spec)
-        metrics.forget(*KEY)  # what another test's fleet of this name left
-        self.server, self.store, self.gateways, self.told = Server(self.raw), Store(), Gateways(), Told()
-        self.store.put(FLEETS, copy.deepcopy(self.raw))
-        parts = Parts(
-            self.store,
-            Naming(BareNames()),
-            self.gateways,
-            Executor(self.server, self.store),
-            self.told,
-            BUILD,
-        )
-        self.now = 0.0
-        self.wall = NOW
-        self.reconciler = Reconciler(parts, clock=lambda: self.now, wall=lambda: self.wall)
-
-    def respec(self, **spec):
-        """The owner changes the spec."""
-        metadata = copy.deepcopy(self.store.get(FLEETS, *KEY)["metadata"])
-        metadata |= {
-            "generation": metadata["generation"] + 1,
-            "resourceVersion": str(self.server.version + 1),
-        }
-        status = self.store.get(FLEETS, *KEY).get("status", {})
-        self.raw = self.server.raw = fleet(**spec) | {"metadata": metadata, "status": status}
-        self.store.put(FLEETS, copy.deepcopy(self.raw))
-
-    async def look(self, after=1.0):
-        self.now += after
-        self.server.applied.clear()
-        return await self.reconciler.look(KEY)
-
-    @property
-    def replicas(self):
-        return self.store.get(DEPLOYMENTS, KEY.namespace, "llm-engines")["spec"]["replicas"]
+from tests.unit.control.desk import Desk
+from tests.unit.control.worlds import KEY, demand, report
 
 
 async def test_the_first_look_makes_everything_and_the_second_nothing():
@@ -274,71 +158,12 @@ async def test_a_paused_fleet_is_left_alone_and_its_children_are_not():
     assert desk.told.reasons == ["Paused"]
 
 
-async def test_series_that_say_nothing_any_more_go():
-    window = {"name": "office", "days": ["Mon"], "start": "08:00", "end": "20:00", "minReplicas": 1}
-    schedule = {"timeZone": "UTC", "windows": [window], "outside": {"maxReplicas": 0}}
-    desk = Desk(scaling={"schedule": schedule, "minReplicas": 1})
-    await desk.look()
-    seen = metrics.exposition().decode()
-    fleet_labels = 'name="llm",namespace="team"'
-    for line in (
-        f'torpor_fleet_mode{{mode="Auto",{fleet_labels}}} 1.0',
-        f'torpor_fleet_clamp_replicas{{clamp="MinReplicas",{fleet_labels}}} 1.0',
-        f'torpor_fleet_clamp_replicas{{clamp="ScheduleCeiling",{fleet_labels}}} -1.0',
-        f'torpor_fleet_decision{{{fleet_labels},reason="ScheduleCeiling"}} 1.0',
-        f'torpor_fleet_signal{{{fleet_labels},signal="queueDepth"}} 0.0',
-        f'torpor_fleet_signal_target{{{fleet_labels},signal="queueDepth"}} 4.0',
-        f'torpor_fleet_signal_replicas{{{fleet_labels},signal="queueDepth"}} 0.0',
-        f"torpor_fleet_schedule_closed{{{fleet_labels}}} 1.0",
-        f"torpor_fleet_schedule_max_replicas{{{fleet_labels}}} 0.0",
-    ):
-        assert line in seen
-    opens = datetime(2026, 11, 23, 8, 0, tzinfo=UTC).timestamp()  # the Monday after NOW
-    told = f"torpor_fleet_schedule_next_transition_timestamp_seconds{{{fleet_labels}}} "
-    assert float(seen.partition(told)[2].partition("\n")[0]) == opens
-    desk.respec(scaling={"mode": "Paused"})
-    await desk.look()
-    left = [line for line in metrics.exposition().decode().splitlines() if 'name="llm"' in line]
-    assert f'torpor_fleet_mode{{mode="Paused",{fleet_labels}}} 1.0' in left
-    for name in ("signal", "clamp", "schedule", "recommended"):
-        assert not [line for line in left if line.startswith(f"torpor_fleet_{name}")]
-    assert (
-        len([line for line in left if line.startswith(("torpor_fleet_mode", "torpor_fleet_decision{"))]) == 2
-    )
-
-
 async def test_an_unreachable_server_ends_the_look_without_a_status():
     desk = Desk()
     desk.server.fail["Service"] = ApiError(0, "TimeoutError", "no answer")
     with pytest.raises(ApiError):
         await desk.look()
     assert "InferenceService/status" not in desk.server.applied
-
-
-async def test_a_fleet_that_is_gone_leaves_no_series_behind():
-    desk = Desk()
-    await desk.look()
-    assert b'torpor_fleet_desired_replicas{name="llm",namespace="team"}' in metrics.exposition()
-    desk.store.remove(FLEETS, desk.raw)
-    assert await desk.look() is None
-    assert b'namespace="team"' not in metrics.exposition()
-
-
-async def test_what_the_gateways_counted_is_in_the_metrics_once():
-    desk = Desk()
-    for n in (3, 3, 8):
-        desk.gateways.seen = demand(tally=Tally(n, 100.0 * n, n - 1, 10.0 * n))
-        await desk.look()
-    desk.gateways.seen = demand(reporting=0, gap="no gateway reports")
-    await desk.look()
-    text = metrics.exposition().decode()
-    fleet_labels = 'name="llm",namespace="team"'
-    assert f"torpor_fleet_arrivals_total{{{fleet_labels}}} 8.0" in text
-    assert f"torpor_fleet_completed_total{{{fleet_labels}}} 7.0" in text
-    assert f'torpor_fleet_tokens_total{{kind="prompt",{fleet_labels}}} 800.0' in text
-    assert f'torpor_fleet_tokens_total{{kind="output",{fleet_labels}}} 80.0' in text
-    desk.reconciler.forget(KEY)
-    assert b'namespace="team"' not in metrics.exposition()
 
 
 async def test_a_fleet_that_is_being_deleted_is_not_rebuilt():

@@ -15,6 +15,7 @@ from torpor.control.status import (
     LONGEST_LINE,
     LONGEST_MESSAGE,
     REFRESH_SECONDS,
+    same,
     status_of,
     worth_writing,
 )
@@ -57,6 +58,20 @@ def test_moving_numbers_are_news_at_most_twice_a_minute():
     assert after != before
     assert not worth_writing(before, after, 1000.0, 1000.0 + REFRESH_SECONDS - 1)
     assert worth_writing(before, after, 1000.0, 1000.0 + REFRESH_SECONDS)
+
+
+def test_an_older_reading_is_no_news_however_long_ago_the_last_write_was():
+    def aged(age, kv=0.5):
+        told = {"llm-0": report(age=age, kvUtilization=kv)}
+        return world(replicas=1, pods=[pod(ready=True)], seen=demand(pods=told, age=1.0))
+
+    before = status(aged(2.0))
+    assert [signal["ageSeconds"] for signal in before["decision"]["signals"]] == [2, 2]
+    after = again(before, aged(9.0))
+    assert [signal["ageSeconds"] for signal in after["decision"]["signals"]] == [9, 9]
+    assert same(before, after)
+    assert not worth_writing(before, after, None, 20_000.0)
+    assert worth_writing(before, again(before, aged(9.0, kv=0.6)), None, 20_000.0)
 
 
 def test_another_number_or_condition_is_news_at_once():

@@ -110,6 +110,13 @@ def test_it_survives_being_written_down():
         assert from_dict(to_dict(held) | damage) is None
 
 
+def test_what_is_written_names_its_revision_for_the_launcher():
+    """The write for the next revision may fail, and its engines then find what was meant for the last one."""
+    held = tuned()
+    assert to_dict(held)["revision"] == held.asked.split()[0] != ""
+    assert to_dict(tuned(held, revision="next"))["revision"] == "next"
+
+
 class Story:
     """Looks at a fleet whose steps are learned."""
 

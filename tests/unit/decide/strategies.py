@@ -76,6 +76,7 @@ def engines(counts=counts, shares=shares):
             waiting=counts,
             kv=shares,
             max_num_seqs=st.one_of(st.none(), st.integers(1, 256)),
+            report_age=st.sampled_from([None, 0.0, 14.0]),
         ),
         max_size=5,
     ).map(tuple)
@@ -91,6 +92,7 @@ def demands(counts=counts, complete=BOOLEANS):
         complete=complete,
         gap=st.just("gateway b is silent"),
         tally=tallies,
+        waiting_prompt_tokens=st.one_of(st.floats(0, 1e7), garbage),
     )
 
 
@@ -137,6 +139,7 @@ def policies(draw, external=NOBODY, schedule=NOBODY):
         hardware=draw(st.sampled_from([None, HARDWARE, conservative(None, None)])),
         cold_start=draw(st.one_of(st.none(), st.floats(0, 900))),
         revision=draw(st.sampled_from(["", "a", "b"])),
+        queue_target_given=draw(st.booleans()),
     )
 
 
@@ -150,6 +153,7 @@ def trained():
     return dataclasses.replace(
         known,
         tally_at=known.tally_at + later,
+        whole=known.whole._replace(at=known.whole.at + later),
         model_at=known.model_at + later,
         counters=tuple(dataclasses.replace(old, at=old.at + later) for old in known.counters),
         pauses=dataclasses.replace(

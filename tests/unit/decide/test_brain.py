@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from torpor.decide import Memory
+from torpor.decide import Memory, Unknown, decide
 from torpor.decide.hardware import conservative
 from torpor.decide.work import Objectives
 
@@ -102,6 +102,14 @@ def test_a_queue_that_will_be_worked_off_brings_no_crowd_until_it_lasts():
     assert queued(fleet, 200.0, 40) >= 40
 
 
+def test_a_target_that_the_owner_wrote_is_honoured_at_once_and_in_full():
+    policy = dataclasses.replace(POLICY, max_replicas=100, queue_target_given=True)
+    fleet = Office(policy, rate=lambda _: 20.0)
+    fleet.live(900)
+    assert queued(fleet, 200.0, 1) == 50  # of 4 each
+    assert "QueueDrains" not in [line.name for line in fleet.decision.clamps]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -116,6 +124,56 @@ def test_where_the_capacity_is_not_known_a_queue_is_honoured_at_once(changes):
     fleet.live(300)
     fleet.memory = dataclasses.replace(fleet.memory, known=Memory().known)
     assert queued(fleet, 200.0, 2) >= 40
+
+
+def test_a_reading_is_as_old_as_the_oldest_report_in_it():
+    fleet = Office(rate=lambda _: 20.0)
+    fleet.live(600)
+    seen = fleet.observation(0.0, 10.0)
+    engines = tuple(
+        dataclasses.replace(engine, report_age=age)
+        for engine, age in zip(seen.engines, (3.0, 7.0), strict=True)
+    )
+
+    def ages(**changes):
+        looked = dataclasses.replace(seen, **changes)
+        decision, _ = decide(looked, fleet.policy, fleet.memory, fleet.clock + 1.0)
+        return [reading.age for reading in decision.signals]
+
+    assert ages() == [None, None, None]
+    assert ages(engines=engines) == [7.0, 7.0, 7.0]
+    demand = dataclasses.replace(seen.demand, age=9.0)
+    assert ages(engines=engines, demand=demand) == [9.0, 7.0, 9.0]
+    assert ages(demand=demand) == [9.0, None, 9.0]
+
+
+def raw_of_work(fleet, held, tokens, inside=0.0):
+    """What the arriving work asks for while so many wait, with so many prompt tokens at the gateways."""
+    seen = fleet.observation(0.0, 10.0)
+    demand = dataclasses.replace(seen.demand, held=held, waiting_prompt_tokens=tokens)
+    engines = tuple(dataclasses.replace(engine, waiting=inside / 2) for engine in seen.engines)
+    seen = dataclasses.replace(seen, engines=engines, demand=demand)
+    decision, _ = decide(seen, fleet.policy, fleet.memory, fleet.clock + 1.0)
+    return next(reading.raw for reading in decision.signals if reading.name == "workRate")
+
+
+def test_long_prompts_that_wait_ask_for_more_than_short_ones():
+    fleet = Office(dataclasses.replace(POLICY, max_replicas=1000), rate=lambda _: 20.0)
+    fleet.live(600)
+    few, like_the_mean, many = (raw_of_work(fleet, 6000.0, 6000.0 * each) for each in (50, 1000, 8000))
+    assert few < like_the_mean < many
+    assert raw_of_work(fleet, 6000.0, Unknown("not told")) == like_the_mean
+    # A picture's bytes are taken for no more than the engine can keep.
+    assert raw_of_work(fleet, 1.0, 1e9) <= raw_of_work(fleet, 1.0, 1e6) < few
+
+
+def test_of_requests_that_wait_inside_engines_the_length_is_the_mean():
+    fleet = Office(dataclasses.replace(POLICY, max_replicas=1000), rate=lambda _: 20.0)
+    fleet.live(600)
+    assert len(fleet.ready()) == 2
+    of_both = raw_of_work(fleet, 3000.0, 3000.0 * 1000, inside=3000.0)
+    assert of_both == raw_of_work(fleet, 0.0, 0.0, inside=6000.0)
+    assert raw_of_work(fleet, 3000.0, 3000.0 * 8000, inside=3000.0) > of_both
 
 
 def test_a_night_of_the_office_is_slept_through(first_day):

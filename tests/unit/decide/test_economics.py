@@ -14,10 +14,8 @@ from torpor.decide.economics import (
     TRUST,
     idle_seconds,
     keep_alive,
-    may_shrink,
     prewarm,
     request_chance,
-    wake_to,
     worth_idling,
 )
 from torpor.decide.pauses import LONGEST, Pauses
@@ -113,19 +111,6 @@ def test_a_dearer_cold_hit_waits_longer(values, cold_start, hit, more):
     assert idle_seconds(histogram, cold_start, hit + more) >= idle_seconds(histogram, cold_start, hit)
 
 
-@given(st.integers(0, 1000), st.floats(0, 1000), st.floats(0, 1000))
-def test_shrinking_leaves_what_is_needed_now_and_soon(current, now, soon):
-    stay = may_shrink(current, now, soon)
-    assert 0 <= stay <= current
-    assert stay == current or stay >= max(now, soon)
-    assert may_shrink(current, now, Unknown("none")) <= stay
-
-
-@given(st.integers(0, 1000), unknown, st.floats(0, 1000))
-def test_an_unknown_need_never_shrinks(current, need, soon):
-    assert may_shrink(current, need, soon) == current
-
-
 def test_a_sleeping_fleet_is_woken_before_the_morning_and_not_by_a_hair_of_forecast():
     assert prewarm(0.01, 0.02) == 0
     assert prewarm(0.01, 0.9) == 1
@@ -145,26 +130,7 @@ def test_what_is_not_foreseen_wakes_nobody(replicas, chance):
     assert prewarm(3.0, chance) == 0
 
 
-amounts = st.floats(0, 1e9)
-
-
-@given(amounts, amounts, st.floats(0.01, 1e4), st.floats(0.1, 600), amounts)
-def test_a_wake_is_for_all_that_waits_and_comes(rate, held, capacity, drain, more):
-    number = wake_to(rate, held, capacity, drain)
-    assert number >= 1
-    assert number >= min((rate + held / drain) / capacity, 1_000_000) - 1e-6
-    assert wake_to(rate + more, held, capacity, drain) >= number
-    assert wake_to(rate, held + more, capacity, drain) >= number
-
-
-@given(unknown, unknown)
-def test_a_wake_for_something_unknown_is_a_wake_to_one(rate, held):
-    assert wake_to(rate, held, 10.0, 30.0) == 1
-
-
 def test_nonsense_is_refused_by_name():
-    with pytest.raises(ValueError, match="capacity"):
-        wake_to(1.0, 1.0, 0.0, 30.0)
     for bad in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="restart"):
             keep_alive(NO_PAUSES, bad)

@@ -151,7 +151,7 @@ def test_a_bad_number_is_refused_with_its_name(field, value):
 
 @pytest.mark.parametrize("field", list(FILE))
 def test_a_missing_field_is_refused_with_its_name(field):
-    with pytest.raises(ValueError, match=rf"{field}: is missing"):
+    with pytest.raises(ValueError, match=rf"{field} is missing"):
         parse({key: value for key, value in FILE.items() if key != field})
 
 

@@ -121,7 +121,8 @@ def test_the_trace_replays_to_the_number(observation, policy, memory):
 
 @given(observations(replicas=st.integers(1, 10)), policies(), memories(), st.floats(1, 50))
 def test_more_arrivals_never_mean_fewer(observation, policy, memory, more):
-    known = dataclasses.replace(trained(), model_at=NOW - 1, tally_at=NOW - 2)
+    whole = trained().whole._replace(at=NOW - 2)
+    known = dataclasses.replace(trained(), model_at=NOW - 1, tally_at=NOW - 2, whole=whole)
     memory = dataclasses.replace(memory, known=known)
     tally = known.tally
 

@@ -14,7 +14,15 @@ from tests.unit.engine.test_argv import HUB, vllm
 from tests.unit.engine.test_stats import settings
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 80 * GIB, "580")
-GOOD = {"v": 1, "fleetUid": "uid", "maxNumBatchedTokens": 720, "maxNumSeqs": 512, "message": "because"}
+REVISION = "0123456789"
+GOOD = {
+    "v": 1,
+    "fleetUid": "uid",
+    "revision": REVISION,
+    "maxNumBatchedTokens": 720,
+    "maxNumSeqs": 512,
+    "message": "because",
+}
 
 
 class Pod:
@@ -25,7 +33,7 @@ class Pod:
         self.file.write_text(document if isinstance(document, str) else json.dumps(document))
 
     def start(self, *args: str, gpus: tuple[Gpu, ...] = (H100,)) -> tuple[dict[str, str], Tuning]:
-        tuning = advice(str(self.file), "uid", args, str(self.folder))
+        tuning = advice(str(self.file), "uid", REVISION, args, str(self.folder))
         argv, seqs = engine_argv(vllm(), settings(), HUB, args, gpus, tuning=tuning)
         words = " ".join(argv).replace("=", " ").split()
         flags = {key: value for key, value in pairwise(words) if key.startswith("--")}
@@ -71,7 +79,7 @@ def test_the_budget_is_never_below_the_sequences(
     ],
 )
 def test_the_users_flags_win(tmp_path: Path, args: list[str], why: str) -> None:
-    tuning = advice(str(Pod(tmp_path).file), "uid", args, str(tmp_path))
+    tuning = advice(str(Pod(tmp_path).file), "uid", REVISION, args, str(tmp_path))
     assert not tuning.used
     assert why in tuning.told
     argv, _ = engine_argv(vllm(), settings(), HUB, args, [H100], tuning=tuning)
@@ -88,6 +96,8 @@ def test_the_users_flags_win(tmp_path: Path, args: list[str], why: str) -> None:
         ("[" * 50_000, "damaged"),
         ({}, "damaged"),
         (GOOD | {"fleetUid": "another"}, "another fleet"),
+        (GOOD | {"revision": "9876543210"}, "of revision '9876543210', and this is 0123456789"),
+        (GOOD | {"revision": None}, "of revision None"),
         (GOOD | {"v": 2}, "format 2"),
         (GOOD | {"maxNumBatchedTokens": 0}, "damaged"),
         (GOOD | {"maxNumBatchedTokens": -5}, "damaged"),
@@ -106,9 +116,13 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, document: Any, why: str) -> 
     assert len(tuning.told) < 300
 
 
+def test_a_file_of_an_operator_that_wrote_no_revision_is_believed(tmp_path: Path) -> None:
+    assert Pod(tmp_path, {key: value for key, value in GOOD.items() if key != "revision"}).start()[1].used
+
+
 def test_no_file_and_a_folder_in_its_place(tmp_path: Path) -> None:
-    assert read_tuning(str(tmp_path / "none"), "uid").told == "the fleet's ConfigMap has none"
-    assert "cannot be read" in read_tuning(str(tmp_path), "uid").told
+    assert read_tuning(str(tmp_path / "none"), "uid", REVISION).told == "the fleet's ConfigMap has none"
+    assert "cannot be read" in read_tuning(str(tmp_path), "uid", REVISION).told
 
 
 def test_an_engine_that_did_not_come_up_with_it_is_started_without(tmp_path: Path) -> None:

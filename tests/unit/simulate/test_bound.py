@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torpor.decide.hardware import Hardware
 from torpor.simulate.bound import need, replica_hours, replica_seconds, schedule
-from torpor.simulate.hardware import Hardware
 from torpor.simulate.traces import Trace
 
 # W = 0.1*1000 + 100*(0.5 + 0.0001*(1000 + 50)) = 160.5 ms for a request of 1000 and 100 tokens.

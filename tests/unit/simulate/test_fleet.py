@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torpor import dispatch
 from torpor.decide import Policy
 from torpor.decide.budget import prefill_budget
-from torpor.decide.hardware import Hardware as DecideHardware
+from torpor.decide.hardware import Hardware
 from torpor.decide.work import Objectives
 from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
 from torpor.simulate import results
 from torpor.simulate.fleet import Run, Setup, Simulation, SimulationError
-from torpor.simulate.hardware import Hardware, for_objective, mean_request, work_ms
+from torpor.simulate.hardware import cost_of, for_objective, mean_request, work_ms
 from torpor.simulate.policies import Static, Torpor
 from torpor.simulate.profiles import StepCost
 from torpor.simulate.traces import Trace
@@ -314,7 +314,7 @@ def test_the_closed_form_of_capacity_comes_out(lengths: str) -> None:
         run = Simulation(
             load,
             setup(
-                cost=replica.cost,
+                cost=cost_of(replica),
                 kv_tokens=replica.kv_tokens,
                 max_num_seqs=replica.max_num_seqs,
                 max_num_batched_tokens=replica.max_num_batched_tokens,
@@ -337,18 +337,15 @@ def test_the_budget_is_the_operators() -> None:
     """What a fleet is simulated with is what its launcher would start, on the same hardware and requests."""
     machine = Hardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
     load = trace(*((float(i), 800 + 10 * i, 100 + i) for i in range(100)))
-    known = DecideHardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
-    found = prefill_budget(known, Objectives(2000.0, 50.0), mean_request(machine, load))
+    found = prefill_budget(machine, Objectives(2000.0, 50.0), mean_request(machine, load))
     replica = for_objective(machine, load, 50.0, seqs=None, budget=None, ttft_ms=2000.0)
     assert replica.max_num_batched_tokens == found.max_num_batched_tokens < 8192
     assert replica.max_num_seqs == min(1024, replica.max_num_batched_tokens)
 
 
-def test_flags_and_hardware_without_costs_keep_their_sizes() -> None:
+def test_flags_keep_their_sizes() -> None:
     machine = Hardware("70b", 11.02, 0.0547, 2.791e-5, 0.0446, 640_000, 1024, 8192)
     load = trace((0.0, 1000, 200), (1.0, 1000, 200))
     assert for_objective(machine, load, None, seqs=None, budget=None) == machine
     assert for_objective(machine, load, 50.0, seqs=None, budget=512).max_num_seqs == 512
     assert for_objective(machine, load, 50.0, seqs=2000, budget=None).max_num_batched_tokens == 2000
-    free = Hardware("free", 0.2, 0.0, 0.0, 0.0, 640_000, 1024, 8192)
-    assert for_objective(free, load, 50.0, seqs=None, budget=None) == free

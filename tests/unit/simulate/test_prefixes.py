@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torpor.decide.hardware import Hardware
 from torpor.simulate import prefix_kernel as pk
 from torpor.simulate import traces
 from torpor.simulate.engine_model import EngineLimits, EngineModel
 from torpor.simulate.fleet import Run, Setup, Simulation
-from torpor.simulate.hardware import Hardware, work_ms
+from torpor.simulate.hardware import work_ms
 from torpor.simulate.policies import Static
 from torpor.simulate.profiles import StepCost
 from torpor.simulate.sequences import Sequence

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torpor.decide.hardware import Hardware
 from torpor.simulate.fleet import Simulation
-from torpor.simulate.hardware import Hardware
 from torpor.simulate.rivals import RIVALS, Place, RivalError, aibrix, dynamo, make, parse, slo_law, wva
 from torpor.simulate.rivals.base import Rates, Window
 from torpor.simulate.rivals.hpa import Behaviour, Limit, average_value, pods_metric

@@ -75,6 +75,7 @@ KEY_ENGINES: Final = "engines.json"  # what the engines last said of themselves
 KEY_MEMORY: Final = "memory.json"  # what the fleet's decisions remember
 
 # --- behaviour that is not a field of the object --------------------------------------------------
+DEFAULT_QUEUE_TARGET: Final = 4  # where scaling.signals.queueDepth.target is absent
 DEFAULT_IDLE_SECONDS: Final = 600  # where scaling.idleSeconds is absent
 STATS_FRESH_SECONDS: Final = 15  # an older launcher report is no report
 MAX_NAME_LENGTH: Final = 45

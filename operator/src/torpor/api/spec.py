@@ -3,13 +3,14 @@
 The docstring under a field is its description in the CRD, so `kubectl explain isvc.spec` reads these files.
 Units are in the names, numbers are integers, everything has a bound: the API server refuses rules whose
 cost it cannot bound. A field is here only if something reads it. Fields without a default (`replicas`,
-`idleSeconds`, `objectives`, `schedule`) mean something by being absent.
+`idleSeconds`, `objectives`, `schedule`, the target of `queueDepth`) mean something by being absent.
 """
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from torpor.api import constants
 from torpor.api.base import ApiModel, Rule
 from torpor.api.engine import Engine
 from torpor.api.model import Model
@@ -34,11 +35,18 @@ __all__ = [
 class QueueDepth(ApiModel):
     """Requests that wait, at the engines and at the gateway."""
 
-    target: Annotated[int, Field(ge=1, le=10_000)] = 4
+    target: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """
-    Waiting requests per replica that are fine; above it by more than a tenth replicas are added. The
-    gateway sends a replica at most so many requests more than it runs at once, and keeps the rest.
+    Waiting requests per replica that are fine; above it by more than a tenth replicas are added, at once.
+    The gateway sends a replica at most so many requests more than it runs at once, and keeps the rest.
+    Absent: 4, and where objectives are given and the capacity of a replica is known, a queue that the
+    replicas for the arriving work will have worked off in time adds none.
     """
+
+    @property
+    def effective(self) -> int:
+        """The target that holds."""
+        return constants.DEFAULT_QUEUE_TARGET if self.target is None else self.target
 
 
 class KvCacheUtilization(ApiModel):

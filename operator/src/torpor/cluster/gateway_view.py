@@ -124,7 +124,8 @@ class FleetDemand:
 
     reporting: gateways that do. gap: why the sums are lower bounds, "" if they are complete. oldest: seconds
     that the oldest held request has waited. waiting_prompt_tokens: of those held and queued. arrivals, tally:
-    growing sums (`Ledger`). What a gateway that reports does not tell of lengths is None for all.
+    growing sums (`Ledger`). What a gateway that reports does not tell of lengths is None for all. age:
+    seconds since the one that was heard the longest ago spoke, of those that report.
     """
 
     reporting: int
@@ -137,6 +138,7 @@ class FleetDemand:
     pods: Mapping[str, PodReport] = field(default_factory=dict)
     waiting_prompt_tokens: int | None = None
     tally: Tally | None = None
+    age: float | None = None
 
 
 def merge(
@@ -148,6 +150,7 @@ def merge(
     gaps: list[str] = []
     reporting = held = queued = in_flight = prompt_tokens = 0
     oldest, lengths = 0.0, True
+    age: float | None = None
     pods: dict[str, PodReport] = {}
     for gateway in gateways:
         if gap := gateway.gap(now):
@@ -155,6 +158,8 @@ def merge(
         if not gateway.live(now):
             continue
         reporting += 1
+        if gateway.heard is not None:
+            age = max(now - gateway.heard, age or 0.0)
         report = gateway.fleets.get(key)
         if report is None or report.line.get("uid") not in (uid, "", None):
             continue
@@ -183,6 +188,7 @@ def merge(
         pods=pods,
         waiting_prompt_tokens=prompt_tokens if reporting and lengths else None,
         tally=(total.tally or Tally()) if reporting and lengths else None,
+        age=age,
     )
 
 

@@ -1,8 +1,8 @@
 """The metrics of one fleet after a look: the numbers of its status, again.
 
 Some series exist only while there is something to say: a signal that is known, a rule that changed the
-number, a schedule. Those of the look before that this one does not set are taken away, one by one: searching
-all fleets' series for them would cost more than the decision.
+number, a schedule, a prefill budget. Those of the look before that this one does not set are taken away, one
+by one: searching all fleets' series for them would cost more than the decision.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
     if cold.last is not None:
         metrics.COLD_START_SECONDS.labels(*key).set(cold.last)
     now = set()
-    for gauge, labels, value in (*_decided(facts), *_hours(facts.world.hours)):
+    for gauge, labels, value in (*_decided(facts), *_hours(facts.world.hours), *_engine(status)):
         gauge.labels(*key, *labels).set(value)
         now.add((gauge, (*key, *labels)))
     for gauge, labels in before - now:
@@ -57,6 +57,13 @@ def _signals(decision: Decision) -> Iterator[tuple[Gauge, tuple[str, ...], float
             yield metrics.SIGNAL, (reading.name,), reading.value
         if reading.raw is not None:
             yield metrics.SIGNAL_REPLICAS, (reading.name,), reading.raw
+
+
+def _engine(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    engine = status.get("engine")
+    tokens = engine.get("maxNumBatchedTokens") if isinstance(engine, Mapping) else None
+    if tokens is not None:
+        yield metrics.PREFILL_BUDGET, (), tokens
 
 
 def _hours(hours: object) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:

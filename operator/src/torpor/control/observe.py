@@ -11,7 +11,7 @@ from dataclasses import replace
 from torpor.api import constants, zones
 from torpor.api.engine_flags import whole_number
 from torpor.api.spec import Engine as EngineSpec
-from torpor.api.spec import KvCacheUtilization, QueueDepth
+from torpor.api.spec import KvCacheUtilization
 from torpor.api.types import InferenceService
 from torpor.cluster.gateway_view import FleetDemand, PodReport
 from torpor.control.cold_start import ColdStarts
@@ -72,7 +72,7 @@ def stopgap_policy(world: World) -> Policy:
     return Policy(
         min_replicas=0,
         max_replicas=max(1, world.replicas),
-        queue_target=float(QueueDepth().target),
+        queue_target=float(constants.DEFAULT_QUEUE_TARGET),
         kv_target=KvCacheUtilization().target_percent / 100,
         idle_seconds=float(constants.DEFAULT_IDLE_SECONDS),
         window_seconds=LONGEST_WINDOW,
@@ -113,6 +113,7 @@ def _engine(world: World, pod: Pod) -> Engine:
         kv=kv,
         max_num_seqs=_max_num_seqs(told) if told else None,  # which does not change with time
         counters=_counters(pod.name, report) if isinstance(report, PodReport) else None,
+        report_age=_age(report) if isinstance(report, PodReport) else None,
     )
 
 
@@ -120,8 +121,16 @@ def _fresh(report: PodReport | None) -> PodReport | Unknown:
     """The report, or why it says nothing about now: it or the numbers in it are too old, or there is none."""
     if report is None:
         return Unknown("no gateway has a report of its launcher")
-    age = report.age + _own_age(report)
-    return Unknown(f"the report is {age:.0f} s old", age) if age > constants.STATS_FRESH_SECONDS else report
+    age = _age(report)
+    if age <= constants.STATS_FRESH_SECONDS:
+        return report
+    # Without its seconds, because a text that ticks would be a new status with every look.
+    return Unknown(f"the report is older than {constants.STATS_FRESH_SECONDS:g} s", age)
+
+
+def _age(report: PodReport) -> float:
+    """Seconds since the engine's numbers were read."""
+    return report.age + _own_age(report)
 
 
 def _own_age(report: PodReport) -> float:
@@ -214,4 +223,5 @@ def _demand(demand: FleetDemand) -> Demand:
         gap=demand.gap,
         tally=demand.tally,
         waiting_prompt_tokens=measured(demand.waiting_prompt_tokens, high=MOST_COUNTED),
+        age=demand.age,
     )

@@ -37,7 +37,7 @@ from torpor.control.plan import Plan, plan, plan_scale
 from torpor.control.pods import read_pod
 from torpor.control.rollout import Rollout, rollout
 from torpor.control.spec import followed
-from torpor.control.status import REFRESH_SECONDS, status_manifest, status_of, worth_writing
+from torpor.control.status import REFRESH_SECONDS, same, status_manifest, status_of, worth_writing
 from torpor.control.store import Store
 from torpor.control.world import World, now_utc, strangers
 from torpor.decide import Decision, Memory, Policy, decide
@@ -270,7 +270,7 @@ class Reconciler:
             metrics.counted(*world.key, memo.counted, tally)
             memo.counted = tally
         if not worth_writing(before, after, memo.status_written, world.clock):
-            return before != after
+            return not same(before, after)
         try:
             answer = await self._parts.executor.write_status(status_manifest(world.fleet, after))
         except ApiError as error:

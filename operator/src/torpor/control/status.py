@@ -3,7 +3,8 @@
 Numbers of the signals move with every request, and with them the reason of a number that stays. Writing each
 of them would turn the API server into a metrics store, so they count as news only when the last write is
 `REFRESH_SECONDS` old; a condition or another number of replicas is news at once. What is compared is the
-status as it would be written, so an equal world writes nothing, for hours.
+status as it would be written, so an equal world writes nothing, for hours. How old a reading is says nothing
+new: it is written with the reading and never for itself.
 """
 
 import copy
@@ -75,11 +76,16 @@ def worth_writing(
     before: Mapping[str, Any], after: Mapping[str, Any], last_write: float | None, clock: float
 ) -> bool:
     """Whether `after` is news. `last_write`: when this process wrote the status last, monotonic seconds."""
-    if before == after:
+    if same(before, after):
         return False
     if _gist(before) != _gist(after):
         return True
     return last_write is None or clock - last_write >= REFRESH_SECONDS
+
+
+def same(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether two statuses say the same, at whatever age of the readings."""
+    return before == after or _ageless(before) == _ageless(after)
 
 
 def status_manifest(fleet: Object, status: Mapping[str, Any]) -> Object:
@@ -196,6 +202,20 @@ def _cold_start(facts: Facts, cold: ColdStarts) -> ColdStartRecord | None:
         next_attempt_time=None if attempt is None else timestamp(attempt),
         phases=[ColdStartPhase(name=name, seconds=f"{seconds:.2f}") for name, seconds in cold.phases],
     )
+
+
+def _ageless(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    decision = status.get("decision")
+    signals = decision.get("signals") if isinstance(decision, Mapping) else None
+    if not isinstance(signals, list):
+        return status
+    bare = [
+        {key: value for key, value in signal.items() if key != "ageSeconds"}
+        if isinstance(signal, Mapping)
+        else signal
+        for signal in signals
+    ]
+    return {**status, "decision": {**status["decision"], "signals": bare}}
 
 
 def _gist(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,8 +110,11 @@ def asked_of(revision: str, objectives: Objectives) -> str:
 
 
 def to_dict(tuning: Tuning) -> dict[str, Any]:
-    """Plain values for JSON; the launcher reads the first three."""
+    """Plain values for JSON; the launcher reads the first four. What was worked out for another revision says
+    nothing about its engine.
+    """
     return {
+        "revision": tuning.asked.partition(" ")[0],
         "maxNumBatchedTokens": tuning.max_num_batched_tokens,
         "maxNumSeqs": tuning.max_num_seqs,
         "message": shortened(tuning.message, 400),

@@ -94,7 +94,7 @@ def drained(readings: tuple[Reading, ...], planned: int | None, current: int, *,
 def queue_drains(facts: Facts) -> Verdict:
     """A queue that the planned replicas will have worked off needs no others, which would come after it is
     gone. The plan is believed for a limited time: a queue that lasts longer than that is right, and the
-    capacity was wrong.
+    capacity was wrong. A target that the owner wrote is not weighed against a plan.
     """
     number = facts.drained
     if number is None or number >= facts.asked:

@@ -19,7 +19,6 @@ clamps, which also hold what is unknown.
 import math
 
 from torpor.decide.histogram import Histogram, Scale
-from torpor.decide.minutes import MOST
 from torpor.decide.values import Unknown, Value, measured
 
 PAUSES = Scale(low=1.0, ratio=1.5, bins=34, limit=400.0)  # seconds; 1.5^34 s are 11 days
@@ -112,35 +111,6 @@ def idle_seconds(pauses: Histogram, cold_start: float, hit: float = COLD_HIT) ->
     return silence
 
 
-def may_shrink(current: int, needed_now: Value, foreseen: Value) -> int:
-    """Return the replicas that must stay: `current` unless one fewer still meets everything.
-
-    needed_now, foreseen: replicas (fractions round up) needed now and at the forecast's rate over its
-    horizon.
-    An unknown need keeps `current`; an unknown forecast asks for nothing, because there is none on most first
-    days; a caller who lost a forecast that was known passes that one.
-    """
-    now = measured(needed_now, high=MOST_REPLICAS)
-    if isinstance(now, Unknown):
-        return max(current, 0)
-    ahead = measured(foreseen, high=MOST_REPLICAS)
-    needed = math.ceil(max(now, 0.0 if isinstance(ahead, Unknown) else ahead))
-    return min(max(current, 0), needed)
-
-
-def wake_to(rate: Value, held: Value, capacity: float, drain: float) -> int:
-    """Return how many replicas a sleeping fleet wakes to: 1 or more.
-
-    rate: work per second to expect when they are ready (the forecast, or what arrives now). held: work that
-    waits already, in the same unit × seconds. capacity: work per second of one replica, > 0. drain: seconds
-    in which what waits must be done, > 0. What is unknown asks for nothing beyond the one.
-    """
-    if not (capacity > 0 and drain > 0):
-        raise ValueError(f"capacity and drain must be above 0, got {capacity!r} and {drain!r}")
-    needed = (_known(rate) + _known(held) / drain) / capacity
-    return max(1, math.ceil(min(needed, MOST_REPLICAS)))
-
-
 def prewarm(foreseen: Value, chance: Value, hit: float = COLD_HIT) -> int:
     """Return how many replicas a sleeping fleet wakes to before anybody asks; 0: it sleeps on.
 
@@ -152,11 +122,6 @@ def prewarm(foreseen: Value, chance: Value, hit: float = COLD_HIT) -> int:
     if isinstance(ahead, Unknown) or isinstance(likely, Unknown) or not worth_idling(likely, hit):
         return 0
     return math.ceil(ahead)
-
-
-def _known(part: Value) -> float:
-    known = measured(part, high=MOST)
-    return 0.0 if isinstance(known, Unknown) else known
 
 
 def _seconds(name: str, value: float) -> float:

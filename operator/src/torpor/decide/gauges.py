@@ -29,7 +29,8 @@ class Sum:
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What the ready engines show together. ready: how many they are. free: sequences that they could start
-    at once; one that does not say has no free place. kv: sum of the shares in use.
+    at once; one that does not say has no free place. kv: sum of the shares in use. age: seconds since the
+    oldest of their reports was made, None where none says.
     """
 
     ready: int
@@ -37,6 +38,7 @@ class Gauges:
     waiting: Sum
     kv: Sum
     free: float
+    age: float | None = None
 
     @property
     def idle(self) -> bool:
@@ -50,9 +52,12 @@ def count(observation: Observation) -> Gauges:
     """Add up the gauges of the engines that are ready."""
     running = waiting = kv = free = 0.0
     ready = 0
+    age = -1.0
     missing: tuple[list[str], list[str], list[str]] = ([], [], [])
     for engine in observation.ready:
         ready += 1
+        if engine.report_age is not None and engine.report_age > age:
+            age = engine.report_age
         runs = _number(engine.running, engine.name, missing[0])
         waits = _number(engine.waiting, engine.name, missing[1])
         share = engine.kv
@@ -73,6 +78,7 @@ def count(observation: Observation) -> Gauges:
         _sum(waiting, ready, missing[1]),
         _sum(kv, ready, missing[2]),
         free,
+        age if age >= 0.0 else None,
     )
 
 

@@ -48,9 +48,8 @@ class Hardware:
         for field in (*NUMBERS, *SIZES):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
-                unit = "milliseconds" if field in NUMBERS else "whole"
                 raise ValueError(
-                    f"hardware {self.name!r}: {field}={value!r}: must be a {unit} number above 0, at most "
+                    f"hardware {self.name!r}: {field}={value!r}: must be a number above 0, at most "
                     f"{LARGEST:g}"
                 )
         for field in SIZES:
@@ -65,22 +64,25 @@ class Hardware:
 def parse(document: object) -> Hardware:
     """Return the hardware that a file describes (the JSON object, already decoded).
 
-    Raises ValueError naming the field, its value and the rule where the document is no such object.
+    Raises ValueError naming the field, its value and the rule where the document is no such object. Zero is
+    refused where a constant stands: with a step that costs nothing for its load every policy looks good.
     """
+    fields = ", ".join(_KEYS)
     if not isinstance(document, Mapping):
-        raise ValueError(
-            f"hardware: {str(document)[:40]!r}: must be an object with the fields {', '.join(_KEYS)}"
-        )
+        raise ValueError(f"not a hardware file: expected an object with {fields}")
     missing = [key for key in _KEYS if key not in document]
     if missing:
-        raise ValueError(f"hardware: {missing[0]}: is missing; the fields are {', '.join(_KEYS)}")
+        raise ValueError(f"{missing[0]} is missing; a hardware file has {fields}")
     unknown = [str(key) for key in document if key not in _KEYS]
     if unknown:
-        raise ValueError(f"hardware: {unknown[0][:40]!r}: no such field; the fields are {', '.join(_KEYS)}")
+        raise ValueError(f"{unknown[0][:40]!r} is no field; a hardware file has {fields}")
     name = document["name"]
     if not isinstance(name, str) or not 0 < len(name) <= 253:
         raise ValueError(f"hardware: name={str(name)[:40]!r}: must be a text of 1 to 253 characters")
-    return Hardware(**{key: document[key] for key in _KEYS}, source="a hardware file")
+    found = Hardware(**{key: document[key] for key in _KEYS}, source="a hardware file")
+    a, b, c, d = (float(getattr(found, key)) for key in NUMBERS)
+    kv_tokens, sequences, tokens = (int(getattr(found, key)) for key in SIZES)
+    return Hardware(name, a, b, c, d, kv_tokens, sequences, tokens, found.source)
 
 
 _KEYS = ("name", *NUMBERS, *SIZES)

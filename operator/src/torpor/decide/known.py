@@ -75,13 +75,24 @@ class Watch:
 NO_WATCH = Watch()
 
 
+class Whole(NamedTuple):
+    """The last look at which every gateway counted: what they had counted, when (caller's clock), and what
+    was known of the traffic then.
+    """
+
+    tally: Tally
+    at: float
+    traffic: Traffic
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """See the module. Times are seconds on the caller's clock.
 
     tally, tally_at: what the gateways had counted at the last look. counters: the engines' last reports that
     a sample can begin at. model, model_at: what was put together of hardware, traffic and objectives, and
-    when. kept: periods that follow from the pauses. watch: the last check for engines that hang.
+    when. kept: periods that follow from the pauses. watch: the last check for engines that hang. whole: where
+    `traffic` goes on from as long as some gateway is missing.
     """
 
     learned: Learned | None = None
@@ -97,6 +108,7 @@ class Known:
     model_at: float = 0.0
     kept: Kept | None = None
     watch: Watch = NO_WATCH
+    whole: Whole | None = None
 
     def dump(self) -> dict[str, Any]:
         """What is worth keeping, as JSON values, below 24 KiB of text."""

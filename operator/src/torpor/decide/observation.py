@@ -26,7 +26,8 @@ class Engine:
     ready: it answers requests now. age: seconds since the pod was created. failing: its start is known to
     fail (a bad image, a crash loop), so waiting for it is hope and not credit. running, waiting: requests in
     the batch and waiting for capacity. kv: KV-cache utilization, 0 to 1. max_num_seqs: sequences it runs at
-    once, where known. counters: what it counted, for learning; None where nothing is reported.
+    once, where known. counters: what it counted, for learning; None where nothing is reported. report_age:
+    seconds since running, waiting and kv were read, None where that is not known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Engine:
     kv: Value = NO_REPORT
     max_num_seqs: int | None = None
     counters: Counters | None = None
+    report_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Demand:
     complete: every gateway process that exists reports, and has fresh watches itself; else the sums are lower
     bounds and `gap` says why. arrivals: requests seen since this process began to listen, repeats included;
     only differences mean something. tally: what is counted besides, None where no gateway counts it.
-    waiting_prompt_tokens: of those held and queued, estimated.
+    waiting_prompt_tokens: of those held and queued, estimated. age: seconds since the gateway that was heard
+    the longest ago spoke, of those that report; None where that is not known.
     """
 
     held: Value = NO_GATEWAY
@@ -76,6 +79,7 @@ class Demand:
     gap: str = "no gateway reports"
     tally: Tally | None = None
     waiting_prompt_tokens: Value = NO_GATEWAY
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ class Observation:
 class Policy:
     """What the owner asked for, with the periods that the fleet's measured cold start gives.
 
-    queue_target: waiting requests per replica. kv_target: share of the KV cache, 0 to 1. idle_seconds:
+    queue_target: waiting requests per replica. queue_target_given: the owner wrote it, and then a queue is
+    honoured at once whatever is planned. kv_target: share of the KV cache, 0 to 1. idle_seconds:
     silence before the last replicas go; None: by economics, from the cold start and the recorded pauses, and
     `DEFAULT_IDLE_SECONDS` while no cold start was measured. window_seconds: how long a lower need must last
     before replicas go, as long as `cold_start` is None; else economics says. credit_seconds: how long a
@@ -135,6 +140,7 @@ class Policy:
     cold_start: float | None = None
     revision: str = ""
     mode: str = "Auto"
+    queue_target_given: bool = False
 
     @property
     def standing(self) -> Standing | None:

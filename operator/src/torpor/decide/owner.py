@@ -29,10 +29,12 @@ def owner_policy(service: InferenceService, p95: float | None, max_num_seqs: int
     scaling, given = service.spec.scaling, service.spec.scaling.objectives
     budget = float(service.spec.engine.startup_seconds)
     idle = scaling.idle_seconds
+    queue = scaling.signals.queue_depth
     return Policy(
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
-        queue_target=float(scaling.signals.queue_depth.target),
+        queue_target=float(queue.effective),
+        queue_target_given=queue.target is not None,
         kv_target=scaling.signals.kv_cache_utilization.target_percent / 100,
         idle_seconds=None if idle is None else float(idle),
         window_seconds=min(LONGEST_WINDOW, max(SHORTEST_WINDOW, p95 or 0.0)),

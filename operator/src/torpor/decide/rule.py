@@ -75,7 +75,9 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     if 0 < observation.replicas < queue:
         queued_since = now if memory.queued_since is None else memory.queued_since
     sure = work.reading is not None and work.model is not None and work.model.proven
-    planned = work.reading.raw if sure and work.reading and not work.reading.partial else None
+    planned = None
+    if sure and work.reading and not work.reading.partial and not policy.queue_target_given:
+        planned = work.reading.raw
     start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
     patience = start + Staffing().drain_seconds
     late = queued_since is not None and now - queued_since > patience
@@ -174,14 +176,14 @@ def _work(known: Known, observation: Observation, policy: Policy, gauges: Gauges
     if model is None or not works(policy):
         return _Work()
     found = signals.waiting(observation, gauges)
-    load = load_now(known, observation, found.queue)
+    load = load_now(known, observation, found)
     if load is None:
         return _Work()
     asked = load
     if observation.replicas == 0 and not wanted and not isinstance(load.requests, Unknown):
         asked = replace(load, requests=0.0, prompt_tokens=0.0)
     needed, gap = assess(asked, model)
-    reading = reading_of(needed, gap or found.gap, model, observation.replicas)
+    reading = reading_of(needed, gap or found.gap, model, observation.replicas, found.age)
     return _Work(reading, needed, load, model)
 
 

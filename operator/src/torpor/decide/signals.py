@@ -65,11 +65,11 @@ def queue_depth(observation: Observation, policy: Policy, gauges: Gauges, found:
     """
     if isinstance(found.queue, Unknown):
         return Reading(QUEUE_DEPTH, None, policy.queue_target, None, found.queue)
-    queue, gap = found.queue, found.gap
+    queue, gap, age = found.queue, found.gap, found.age
     replicas = min(gauges.ready, observation.replicas)
     if replicas == 0:
         raw = _to_start_with(found.held, observation, policy)
-        return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap)
+        return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap, age=age)
     running = gauges.running.total or 0.0
 
     def queue_of(number: int) -> float:
@@ -78,17 +78,21 @@ def queue_depth(observation: Observation, policy: Policy, gauges: Gauges, found:
         return max(queue, running + queue - number * places) if places else queue
 
     raw = _replicas(queue, replicas, policy.queue_target, queue_of)
-    return Reading(QUEUE_DEPTH, queue / replicas, policy.queue_target, raw, partial=bool(gap), gap=gap)
+    per_replica = queue / replicas
+    return Reading(QUEUE_DEPTH, per_replica, policy.queue_target, raw, partial=bool(gap), gap=gap, age=age)
 
 
 class Waiting(NamedTuple):
     """Requests that wait for capacity, each once. queue: all of them, Unknown where nobody reports any. held:
-    those at gateways, free places not taken off. gap: what is missing in the sums and why, or "".
+    those at gateways, free places not taken off. gap: what is missing in the sums and why, or "". outside: of
+    the queue, those at gateways. age: seconds since the oldest report in it was made, None where not known.
     """
 
     queue: Value
     held: float
     gap: str
+    outside: float = 0.0
+    age: float | None = None
 
 
 def waiting(observation: Observation, gauges: Gauges) -> Waiting:
@@ -103,7 +107,9 @@ def waiting(observation: Observation, gauges: Gauges) -> Waiting:
     if not known and inside is None:
         return Waiting(Unknown(gap or "nothing reports"), 0.0, gap)
     held = sum(known)
-    return Waiting((inside or 0.0) + max(0.0, held - gauges.free), held, gap)
+    outside = max(0.0, held - gauges.free)
+    ages = [age for age in (demand.age, gauges.age) if age is not None]
+    return Waiting((inside or 0.0) + outside, held, gap, outside, max(ages, default=None))
 
 
 def kv_cache_utilization(observation: Observation, policy: Policy, gauges: Gauges) -> Reading:
@@ -124,7 +130,10 @@ def kv_cache_utilization(observation: Observation, policy: Policy, gauges: Gauge
         return Reading(KV_CACHE_UTILIZATION, None, policy.kv_target, None, Unknown(gap))
     replicas = min(gauges.ready, observation.replicas)
     raw = _replicas(used, replicas, policy.kv_target, lambda _: used)
-    return Reading(KV_CACHE_UTILIZATION, used / replicas, policy.kv_target, raw, partial=bool(gap), gap=gap)
+    share = used / replicas
+    return Reading(
+        KV_CACHE_UTILIZATION, share, policy.kv_target, raw, partial=bool(gap), gap=gap, age=gauges.age
+    )
 
 
 def _replicas(load: float, replicas: int, target: float, load_of: Callable[[int], float]) -> int:

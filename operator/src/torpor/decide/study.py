@@ -2,7 +2,14 @@
 
 Each part of `Known` is brought up to date where the observation has something for it, and left as it is
 where it has not: a counter that went back, a gateway that is silent, an hour without a wall clock teach
-nothing, and nothing is what they change. Learning costs time at every look, so it is bounded: a few replicas
+nothing, and nothing is what they change.
+
+What a silent gateway counts is told when it is heard again, all at once. So a look that some gateway is
+missing from is provisional: it counts what has come since the last whole look, over all the time since, and
+the next look takes it back. A return is then a mean over the silence and no burst, nothing of it is lost, and
+meanwhile the rates are lower bounds that still rise with what the others see.
+
+Learning costs time at every look, so it is bounded: a few replicas
 are followed and one of them is sampled at a look, the model that is made of it all is made anew only when it
 is `MODEL_SECONDS` old, and the look that ends a minute does nothing else.
 """
@@ -12,17 +19,18 @@ from dataclasses import replace
 
 from torpor.decide import economics, learning, samples, traffic
 from torpor.decide.forecast import horizon_minutes, newsvendor
-from torpor.decide.known import Kept, Known, Watch
+from torpor.decide.known import Kept, Known, Watch, Whole
 from torpor.decide.learning import Learned
 from torpor.decide.minutes import Meter
 from torpor.decide.observation import Observation, Policy, Tally
 from torpor.decide.profile import Profile
 from torpor.decide.samples import Counters
+from torpor.decide.signals import Waiting
 from torpor.decide.track import Track
 from torpor.decide.traffic import Counts
-from torpor.decide.values import Unknown, Value
+from torpor.decide.values import Unknown, Value, measured
 from torpor.decide.work import utilization
-from torpor.decide.work_rate import Load, arriving, expected_utilization, load_of, model_of
+from torpor.decide.work_rate import MOST_TOKENS, Load, arriving, expected_utilization, load_of, model_of
 
 FOLLOWED = 4  # replicas that are sampled; they are alike, and four tell what one does
 SAMPLE_SECONDS = 10.0  # between two samples of a replica: shorter ones say little more and cost as much
@@ -38,10 +46,13 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
     that hang.
     """
     seconds, counts = _counted(known, observation, now)
-    tally, tally_at = known.tally, known.tally_at
+    tally, tally_at, whole, seen = known.tally, known.tally_at, known.whole, known.traffic
+    if whole is not None and counts is not None:
+        seen = traffic.observe(whole.traffic, counts)
     if observation.demand.tally is not None and seconds != 0 and _sound(observation.demand.tally):
         tally, tally_at = observation.demand.tally, now
-    seen = known.traffic if counts is None else traffic.observe(known.traffic, counts)
+        if observation.demand.complete or whole is None:
+            whole = Whole(tally, now, seen)
     learned, counters, model, model_at = known.learned, known.counters, known.model, known.model_at
     meter, track, profile = known.meter, known.track, known.profile
     kept, ended = known.kept, False
@@ -72,6 +83,7 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
         model_at,
         kept,
         watch,
+        whole,
     )
 
 
@@ -90,18 +102,34 @@ def works(policy: Policy) -> bool:
     return policy.hardware is not None and wanted
 
 
-def load(known: Known, observation: Observation, waiting: Value) -> Load | None:
+def load(known: Known, observation: Observation, found: Waiting) -> Load | None:
     """What wants the fleet now; None where the gateways have never counted lengths here."""
-    demand = observation.demand
+    demand, waiting = observation.demand, found.queue
     if demand.tally is None:
         if known.tally is None:
             return None
         gone = Unknown("the gateways' counts are missing")
         return Load(gone, gone, waiting, complete=False, gap=demand.gap or gone.reason)
-    found = load_of(known.traffic, waiting, complete=demand.complete, gap=demand.gap)
+    now = load_of(known.traffic, waiting, complete=demand.complete, gap=demand.gap)
+    if found.outside > 0:
+        now = replace(now, waiting_prompt_tokens=_waiting_prompts(known, observation, found))
     if not _sound(demand.tally):
-        return replace(found, requests=Unknown("the gateways' counts are impossible"))
-    return found
+        return replace(now, requests=Unknown("the gateways' counts are impossible"))
+    return now
+
+
+def _waiting_prompts(known: Known, observation: Observation, found: Waiting) -> Value:
+    """Tokens of the prompts in the queue: those that the gateways tell of theirs, shared alike by those that
+    free places take at once and those that stay, and the fleet's mean for each that waits inside an engine.
+    """
+    demand, model = observation.demand, known.model
+    told = measured(demand.waiting_prompt_tokens, high=MOST_TOKENS)
+    whole = not any(isinstance(measured(part), Unknown) for part in (demand.held, demand.queued))
+    if isinstance(told, Unknown) or isinstance(found.queue, Unknown) or model is None or not whole:
+        return told if isinstance(told, Unknown) else Unknown("not told of all that wait")
+    # The gateways estimate by bytes, and a picture has many; no prompt is longer than the cache.
+    mean = min(told / found.held, float(model.hardware.kv_tokens))
+    return found.outside * mean + (found.queue - found.outside) * model.mix.prompt
 
 
 def paused(known: Known, need: int | None, now: float) -> Known:
@@ -136,13 +164,14 @@ def _sound(tally: Tally) -> bool:
 
 
 def _counted(known: Known, observation: Observation, now: float) -> tuple[float, Counts | None]:
-    """Seconds since the last counts, and what was counted in them where that is known."""
-    tally, before, at = observation.demand.tally, known.tally, known.tally_at
+    """Seconds since the last counts, and what was counted since the last whole look where that is known."""
+    tally, whole, at = observation.demand.tally, known.whole, known.tally_at
     seconds = math.nan if at is None else now - at
-    if tally is None or before is None or not seconds > 0 or not _sound(tally):
+    if tally is None or whole is None or not seconds > 0 or not _sound(tally):
         return seconds, None
+    before = whole.tally
     grown = Counts(
-        seconds,
+        now - whole.at,
         tally.arrivals - before.arrivals,
         tally.prompt_tokens - before.prompt_tokens,
         tally.completed - before.completed,
@@ -176,8 +205,11 @@ def _metered(
     )
     if wall is None or model is None or not math.isfinite(wall) or not seconds > 0:
         return meter, track, profile, False
-    rate: Value = Unknown("not every gateway counted")
-    if counts is not None and observation.demand.complete:
+    if not observation.demand.complete:  # the next whole look tells of this time too
+        return meter, track, profile, False
+    rate: Value = Unknown("the gateways counted nothing that can be believed")
+    if counts is not None:
+        seconds = counts.seconds
         rate = arriving(model, counts.arrivals, counts.prompt_tokens) / seconds
     meter, ended = meter.read(rate, wall - seconds, wall)
     offset = observation.offset if math.isfinite(observation.offset) else 0.0
@@ -251,8 +283,8 @@ def _at(counters: Counters) -> float:
 def _calibrated(
     learned: Learned, known: Known, observation: Observation, found: samples.Sample, seconds: float
 ) -> Learned:
-    demand, model = observation.demand, known.model
-    if demand.tally is None or model is None:
+    demand, model, whole = observation.demand, known.model, known.whole
+    if demand.tally is None or model is None or whole is None or whole.at != known.tally_at:
         return learned
     busy = load_of(known.traffic, 0.0, complete=demand.complete, gap=demand.gap)
     expected = expected_utilization(busy, model, len(observation.ready))

@@ -101,4 +101,4 @@ def _judged(engine: Engine, *, hung: bool, frozen: bool) -> Engine:
     if not engine.ready or not (hung or (frozen and _total(engine) is not None)):
         return engine
     why = OWN if hung else SEEN
-    return replace(engine, running=why, waiting=why, kv=why)
+    return replace(engine, running=why, waiting=why, kv=why, report_age=None)

@@ -173,8 +173,10 @@ def work_rate(load: Load, model: Model, replicas: int) -> Reading:
     return reading_of(found, gap, model, replicas)
 
 
-def reading_of(found: Need | None, gap: str, model: Model, replicas: int) -> Reading:
-    """The reading for what `assess` found."""
+def reading_of(
+    found: Need | None, gap: str, model: Model, replicas: int, age: float | None = None
+) -> Reading:
+    """The reading for what `assess` found. age: of the oldest report in it, seconds."""
     if found is None:
         return Reading(WORK_RATE, None, model.capacity.rho, None, Unknown(gap or "nothing reports"))
     return Reading(
@@ -184,6 +186,7 @@ def reading_of(found: Need | None, gap: str, model: Model, replicas: int) -> Rea
         replicas_for(found, replicas, proven=model.proven),
         partial=bool(gap),
         gap=gap,
+        age=age,
     )
 
 

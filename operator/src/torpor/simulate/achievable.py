@@ -19,7 +19,7 @@ from torpor.simulate.fleet import COLD_START_CV, Setup, Simulation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from torpor.simulate.hardware import Hardware
+    from torpor.decide.hardware import Hardware
     from torpor.simulate.traces import Trace
     from torpor.simulate.view import View
 

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torpor.simulate.hardware import Hardware, work_ms
+from torpor.simulate.hardware import work_ms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from torpor.decide.hardware import Hardware
     from torpor.simulate.traces import Trace
 
 SLOT_SECONDS = 20.0

@@ -20,12 +20,13 @@ from torpor.decide.work import Objectives
 from torpor.simulate import bound, rivals
 from torpor.simulate.conditions import Conditions
 from torpor.simulate.fleet import Setup, SimulationError
-from torpor.simulate.hardware import Hardware, as_known, for_objective
+from torpor.simulate.hardware import cost_of, for_objective
 from torpor.simulate.policies import Static, Torpor
 from torpor.simulate.rivals import Place
 
 if TYPE_CHECKING:
     from torpor.api.types import InferenceService
+    from torpor.decide.hardware import Hardware
     from torpor.simulate.fleet import FleetPolicy
     from torpor.simulate.traces import Trace
 
@@ -79,7 +80,7 @@ def setup(
     """What the run needs of the fleet. Each of `gateways` processes has the gateway's limits."""
     traffic = service.spec.traffic
     return Setup(
-        cost=replica.cost,
+        cost=cost_of(replica),
         kv_tokens=replica.kv_tokens,
         max_num_seqs=replica.max_num_seqs,
         max_num_batched_tokens=replica.max_num_batched_tokens,
@@ -88,7 +89,7 @@ def setup(
         queue_seconds=float(traffic.max_queue_seconds),
         max_waiting=traffic.cold_start.max_held_requests * gateways,
         reject=traffic.cold_start.response == constants.RESPONSE_REJECT,
-        queue_target=service.spec.scaling.signals.queue_depth.target,
+        queue_target=service.spec.scaling.signals.queue_depth.effective,
         ttft_objective=given_ttft(service),
         unary_hold_seconds=float(traffic.cold_start.unary_hold_seconds),
         look=look,
@@ -117,10 +118,9 @@ def policy(name: str, service: InferenceService, replica: Hardware, known: Trace
     """
     if name == "torpor":
         wanted = Objectives(*objectives(service))
-        machine = as_known(replica)
         return Torpor(
             lambda p95: dataclasses.replace(
-                owner_policy(service, p95, replica.max_num_seqs), objectives=wanted, hardware=machine
+                owner_policy(service, p95, replica.max_num_seqs), objectives=wanted, hardware=replica
             )
         )
     kind, _, number = name.partition(":")

@@ -29,7 +29,7 @@ from torpor.simulate.view import READY, STARTING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torpor.simulate.hardware import Hardware
+    from torpor.decide.hardware import Hardware
     from torpor.simulate.view import View
 
 SCRAPE_SECONDS = 15.0
