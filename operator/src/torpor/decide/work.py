@@ -27,7 +27,6 @@ from torpor.decide.hardware import Hardware
 WITHOUT_OBJECTIVE = 0.90  # ρ where no ITL objective is given: beyond, short bursts multiply every latency
 MOST = 0.95  # ρ whatever the objectives: t = a/(1 − ρ) is too steep to plan with above
 LEAST = 0.25  # ρ below which an objective counts as out of reach
-LONG = 1.0  # standard deviations above the mean of a prompt whose wait is planned for
 MOST_REPLICAS = 1_000_000
 
 ITL = "interTokenLatency"
@@ -253,13 +252,15 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
     """Where a burst goes on this fleet.
 
     Without an ITL objective, or with a token budget that keeps a full step within it (`budget`), a burst only
-    waits for its prefill, and the slack of the TTFT objective (10 s where none is given) takes it: that of a
-    long prompt, one standard deviation above the mean, because it is the long ones that run out of time and
-    the others that wait behind them. Otherwise steps grow and every request under way sees it: the ITL of a request follows the mean load over its life.
+    waits for its prefill, and the slack of the TTFT objective (10 s where none is given) takes it. It is that
+    of a long prompt, one standard deviation above the mean, because the long ones run out of time first; and
+    a mean prompt is ahead of it, because each replica has a line of its own, and one that is through early
+    helps nobody in another's. Otherwise steps grow and every request under way sees it: the ITL of a request follows the mean load over its life.
     """
     slack = 10.0
     if objectives.ttft_ms is not None:
-        left = objectives.ttft_ms - ttft_ms(hardware, mix, reached.rho, times=1.0 + LONG * mix.longer)
+        ahead, own = (ttft_ms(hardware, mix, reached.rho, times=times) for times in (1.0, 1.0 + mix.longer))
+        left = objectives.ttft_ms - ahead - own
         slack = max(left, 0.1 * objectives.ttft_ms) / 1000.0
     at = reached.at
     full = hardware.step_ms(at.running, at.kv_tokens, max(0.0, hardware.max_num_batched_tokens - at.running))
