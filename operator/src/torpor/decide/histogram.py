@@ -11,16 +11,20 @@ all of it is halved): a fleet that slept for a month has learned nothing new abo
 refuses to guess: without weight there is no quantile.
 """
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeGuard
+
+from torpor.decide.quick import quick
 
 _DIGITS = (
     4  # decimals that a bin keeps: weights below 1e-4 of a sample are forgotten, and the JSON stays small
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Where the bins lie: the first begins at `low`, each is `ratio` times wider than the one before. Samples
@@ -48,6 +52,14 @@ class Scale:
         return self.low * math.pow(self.ratio, min(max(place, 0.0), self.bins))
 
 
+@functools.lru_cache(maxsize=8)
+def _middles(scale: Scale) -> tuple[float, ...]:
+    """The geometric middle of each bin."""
+    middle = math.sqrt(scale.ratio)
+    return tuple(scale.at(index) * middle for index in range(scale.bins))
+
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Weights per bin of `scale`; empty means that nothing was seen."""
@@ -68,7 +80,7 @@ class Histogram:
         counts[min(int(self.scale.place(value)), self.scale.bins - 1)] += 1.0
         if sum(counts) >= self.scale.limit:
             counts = [round(count / 2, _DIGITS) for count in counts]
-        return replace(self, counts=tuple(counts))
+        return Histogram(self.scale, tuple(counts))
 
     def quantile(self, share: float) -> float | None:
         """Return the value below which `share` (0 to 1) of the weight lies; None while nothing was seen.
@@ -105,11 +117,9 @@ class Histogram:
         total = self.weight
         if total <= 0:
             return None
-        middle = math.sqrt(self.scale.ratio)
+        middles = _middles(self.scale)
         cut = sum(
-            count * min(self.scale.at(index) * middle, limit)
-            for index, count in enumerate(self.counts)
-            if count
+            count * min(middle, limit) for count, middle in zip(self.counts, middles, strict=True) if count
         )
         return min(cut / total, limit)  # the division may round up past it
 

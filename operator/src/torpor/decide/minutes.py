@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torpor.decide.quick import quick
 from torpor.decide.values import Unknown, Value, measured
 
 MINUTE = 60.0  # seconds
@@ -30,6 +31,7 @@ class Minute(NamedTuple):
     rate: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Meter:
     """The minute that is being filled. until: end of the last look (UTC seconds). amount: rate × seconds so

@@ -10,6 +10,7 @@ are never added up: in-flight only answers the question whether a fleet is idle.
 from dataclasses import dataclass, field
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 from torpor.decide.samples import Counters
 from torpor.decide.schedule import Standing
 from torpor.decide.values import Unknown, Value
@@ -19,6 +20,7 @@ NO_GATEWAY = Unknown("no gateway reports")
 NO_REPORT = Unknown("no report")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One pod of the fleet that is not terminating.
@@ -40,6 +42,7 @@ class Engine:
     counters: Counters | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What all gateways counted together since this process began to listen; only differences mean anything.
@@ -58,6 +61,7 @@ class Tally:
     products: float = 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What the gateways hold for the fleet, summed over those that report.
@@ -78,6 +82,7 @@ class Demand:
     waiting_prompt_tokens: Value = NO_GATEWAY
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One look at one fleet.
@@ -101,6 +106,7 @@ class Observation:
         object.__setattr__(self, "ready", tuple(engine for engine in self.engines if engine.ready))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the owner asked for, with the periods that the fleet's measured cold start gives.

@@ -23,11 +23,12 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
 from torpor.decide.minutes import MINUTE, MOST, Minute
+from torpor.decide.quick import quick
 
 SLOT_MINUTES = 5
 SLOTS_PER_DAY = 24 * 60 // SLOT_MINUTES
@@ -55,6 +56,7 @@ class Usual(NamedTuple):
     high: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The week, with the slot that is being filled. table: five bytes per slot, Monday 00:00 first. slot: the
@@ -72,7 +74,7 @@ class Profile:
         slot = _slot(minute.number, offset)
         rate = min(max(minute.rate, 0.0), MOST)
         if slot == self.slot:
-            return replace(self, samples=(*self.samples, rate)[-SLOT_MINUTES:])
+            return Profile(self.table, slot, (*self.samples, rate)[-SLOT_MINUTES:])
         return Profile(self._committed(), slot, (rate,))
 
     def _committed(self) -> bytes:

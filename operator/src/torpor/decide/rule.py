@@ -18,6 +18,7 @@ from torpor.decide.gauges import Gauges, count
 from torpor.decide.known import Known
 from torpor.decide.memory import Memory, remember
 from torpor.decide.observation import Observation, Policy
+from torpor.decide.quick import quick
 from torpor.decide.study import load as load_now
 from torpor.decide.study import paused, study, works
 from torpor.decide.values import Unknown, Value, measured
@@ -29,6 +30,7 @@ PATIENCE = 2.0  # cold starts for which the plan is believed against a queue, an
 SHORTEST_WINDOW = 30.0  # seconds: a lower need that lasts less is noise, whatever a start costs
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Starting:
     """Replicas that are not ready: how many still have credit, and when the first of them loses it (caller's
@@ -37,6 +39,9 @@ class _Starting:
 
     credited: int
     first_deadline: float | None
+
+
+NONE_STARTING = _Starting(0, None)
 
 
 def decide(observation: Observation, policy: Policy, memory: Memory, now: float) -> tuple[Decision, Memory]:
@@ -49,7 +54,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     watch, observation = trusted(memory.known, observation, now)
     known = study(memory.known, observation, policy, now, watch)
     gauges = count(observation)
-    starting, memory = _starting(observation, policy, memory, now)
+    starting, short_since = _starting(observation, policy, memory, now)
     arrived = memory.arrivals is not None and observation.demand.arrivals != memory.arrivals
     wanted = arrived or _positive(observation.demand.held) or _positive(observation.demand.queued)
     silent = not arrived and _silent(observation, gauges)
@@ -58,8 +63,9 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         idle_since = None
     idle_for = None if idle_since is None else now - idle_since
 
-    work = _work(known, observation, policy, gauges, wanted=wanted)
-    readings = signals.read(observation, policy, gauges)
+    found = signals.waiting(observation, gauges)
+    work = _work(known, observation, policy, found, wanted=wanted)
+    readings = signals.read(observation, policy, gauges, found)
     if work.reading is not None:
         readings = (*readings, work.reading)
     counted = [reading.raw for reading in readings if reading.raw is not None]
@@ -84,14 +90,16 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     known = paused(known, (0 if silent else max(needed, 1)) if complete else None, now)
     soon = needed if ahead.replicas is None or observation.replicas == 0 else max(needed, ahead.replicas)
     careful = soon if complete else max(soon, observation.replicas)
-    memory = replace(
-        memory,
-        arrivals=observation.demand.arrivals,
+    memory = Memory(
+        seen_at=now,
+        watched_since=memory.watched_since,
+        recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
         idle_since=idle_since,
-        wanted_at=now if wanted else memory.wanted_at,
+        arrivals=observation.demand.arrivals,
+        short_since=short_since,
         closed=policy.closed,
         closed_demand=closed_demand,
-        recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
+        wanted_at=now if wanted else memory.wanted_at,
         overslept=ahead.asleep > 0 and memory.overslept,
         queued_since=queued_since,
         known=known,
@@ -119,7 +127,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         if verdict is not None and verdict[0] != facts.asked:
             number, message = verdict
             lines.append(ClampLine(clamp.name, facts.asked, number, message))
-            facts = replace(facts, asked=number)
+            facts = facts.asking(number)
     if facts.asked == 0 and ahead.asleep and any(line.name == "IdleToZero" for line in lines):
         memory = replace(memory, overslept=True)
     reason, message = _why(facts, base, tuple(lines), work)
@@ -146,6 +154,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     return answer, memory
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Work:
     """The signal of arriving work; all None where it is none here."""
@@ -166,20 +175,24 @@ class _Work:
         return rate if isinstance(rate, float) else None
 
 
-def _work(known: Known, observation: Observation, policy: Policy, gauges: Gauges, *, wanted: bool) -> _Work:
+NO_WORK = _Work()
+
+
+def _work(
+    known: Known, observation: Observation, policy: Policy, found: signals.Waiting, *, wanted: bool
+) -> _Work:
     """Read the arriving work. What an empty fleet's averages still hold of requests that went is no demand:
     at zero somebody has to want it.
     """
     model = known.model
     if model is None or not works(policy):
-        return _Work()
-    found = signals.waiting(observation, gauges)
+        return NO_WORK
     load = load_now(known, observation, found.queue)
     if load is None:
-        return _Work()
+        return NO_WORK
     asked = load
     if observation.replicas == 0 and not wanted and not isinstance(load.requests, Unknown):
-        asked = replace(load, requests=0.0, prompt_tokens=0.0)
+        asked = Load(0.0, 0.0, load.waiting, load.waiting_prompt_tokens, load.complete, load.gap)
     needed, gap = assess(asked, model)
     reading = reading_of(needed, gap or found.gap, model, observation.replicas)
     return _Work(reading, needed, load, model)
@@ -216,7 +229,8 @@ def _silent(observation: Observation, gauges: Gauges) -> bool:
     demand = observation.demand
     if not demand.complete or not gauges.idle:
         return False
-    return all(measured(gauge) == 0 for gauge in (demand.held, demand.queued, demand.in_flight))
+    held, queued, in_flight = demand.held, demand.queued, demand.in_flight
+    return measured(held) == 0 and measured(queued) == 0 and measured(in_flight) == 0
 
 
 def _unsure(observation: Observation) -> bool:
@@ -251,8 +265,12 @@ def _closed_demand(
 
 def _starting(
     observation: Observation, policy: Policy, memory: Memory, now: float
-) -> tuple[_Starting, Memory]:
-    """Count the replicas that are on their way: pods that are not ready, and pods that do not exist yet."""
+) -> tuple[_Starting, float | None]:
+    """Count the replicas that are on their way: pods that are not ready, and pods that do not exist yet; and
+    since when there are fewer pods than asked for.
+    """
+    if len(observation.ready) == len(observation.engines) >= observation.replicas:
+        return NONE_STARTING, None
     lives = [
         policy.credit_seconds - max(0.0, engine.age)
         for engine in observation.engines
@@ -265,7 +283,7 @@ def _starting(
         lives += [policy.credit_seconds - (now - short_since)] * short
     alive = [life for life in lives if life > 0]
     starting = _Starting(len(alive), now + min(alive) if alive else None)
-    return starting, replace(memory, short_since=short_since)
+    return starting, short_since
 
 
 def _look_at(facts: Facts, starting: _Starting, policy: Policy) -> float | None:

@@ -8,7 +8,6 @@ is `MODEL_SECONDS` old, and the look that ends a minute does nothing else.
 """
 
 import math
-from dataclasses import replace
 
 from torpor.decide import economics, learning, samples, traffic
 from torpor.decide.forecast import horizon_minutes, newsvendor
@@ -94,13 +93,30 @@ def load(known: Known, observation: Observation, waiting: Value) -> Load | None:
         return Load(gone, gone, waiting, complete=False, gap=demand.gap or gone.reason)
     found = load_of(known.traffic, waiting, complete=demand.complete, gap=demand.gap)
     if not _sound(demand.tally):
-        return replace(found, requests=Unknown("the gateways' counts are impossible"))
+        gone = Unknown("the gateways' counts are impossible")
+        return Load(gone, found.prompt_tokens, waiting, complete=demand.complete, gap=demand.gap)
     return found
 
 
 def paused(known: Known, need: int | None, now: float) -> Known:
     """Remember how many replicas were needed; None: that is not known."""
-    return known if need is None else replace(known, pauses=known.pauses.add(need, now))
+    if need is None:
+        return known
+    return Known(
+        known.learned,
+        known.traffic,
+        known.profile,
+        known.track,
+        known.pauses.add(need, now),
+        known.meter,
+        known.tally,
+        known.tally_at,
+        known.counters,
+        known.model,
+        known.model_at,
+        known.kept,
+        known.watch,
+    )
 
 
 def _periods(known: Known, policy: Policy, now: float) -> Kept | None:

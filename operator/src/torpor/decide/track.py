@@ -20,6 +20,7 @@ from typing import NamedTuple
 from torpor.decide.histogram import Histogram, Scale, is_amount
 from torpor.decide.minutes import Minute
 from torpor.decide.profile import Profile
+from torpor.decide.quick import quick
 from torpor.decide.views import NO_BELIEF, NO_LEVELS, RATIO_BOUND, Belief, Levels
 
 LONGEST_HORIZON = 45  # minutes; a start takes at most half an hour before it counts as failed
@@ -64,6 +65,7 @@ class Promise(NamedTuple):
         return self.blend >= 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Track:
     """What forecasting remembers. recent: the last minutes. promises: forecasts whose time is not over, the
@@ -99,16 +101,37 @@ class Track:
         typical = track.typical
         if minute.rate > 0:
             typical += (minute.rate - typical) / traffic
-        track = replace(
-            track,
-            recent=(*track.recent, minute)[-LONGEST_HORIZON:],
-            levels=track.levels.add(minute.rate, usual, gap),
-            typical=typical,
-            traffic=traffic,
+        track = Track(
+            (*track.recent, minute)[-LONGEST_HORIZON:],
+            track.levels.add(minute.rate, usual, gap),
+            track.promises,
+            typical,
+            traffic,
+            *track._learned,
         )
         track = track._settled(share)
         promise = track.foresee(peak, horizon, share)
-        return replace(track, promises=(*track.promises, promise)[-LONGEST_HORIZON:])
+        return track._promising((*track.promises, promise)[-LONGEST_HORIZON:])
+
+    @property
+    def _learned(
+        self,
+    ) -> tuple[Belief, Histogram, Histogram, Histogram, float, float, float, bool]:
+        """The fields from `belief` on, which only a score changes."""
+        return (
+            self.belief,
+            self.quiet,
+            self.busy,
+            self.straying,
+            self.loss,
+            self.naive_loss,
+            self.scored,
+            self.dropped,
+        )
+
+    def _promising(self, promises: tuple[Promise, ...]) -> "Track":
+        """The track with other promises."""
+        return Track(self.recent, self.levels, promises, self.typical, self.traffic, *self._learned)
 
     def _watched(self, minute: Minute) -> "Track":
         """Forget the present where it was not watched, or where the wall clock was set back."""
@@ -156,11 +179,11 @@ class Track:
             end = promise.made + promise.minutes
             if end > now:
                 continue
-            seen = [minute.rate for minute in self.recent if promise.made < minute.number <= end]
+            made = promise.made
+            seen = [rate for number, rate in self.recent if made < number <= end]
             if 2 * len(seen) >= promise.minutes and seen and self.typical > 0:
                 track = track._scored(promise, max(seen), share)
-        waiting = tuple(promise for promise in self.promises if promise.made + promise.minutes > now)
-        return replace(track, promises=waiting)
+        return track._promising(tuple([p for p in self.promises if p.made + p.minutes > now]))
 
     def _scored(self, promise: Promise, came: float, share: float) -> "Track":
         ballast = BALLAST * self.typical

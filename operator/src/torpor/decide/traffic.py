@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 from torpor.decide.work import Mix
 
 VERSION = 1
@@ -33,6 +34,7 @@ ASSUMED_SPREAD = 1.0
 LARGEST = 1e15
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What all gateways counted between two looks, `seconds` apart.
@@ -53,11 +55,20 @@ class Counts:
     @property
     def sound(self) -> bool:
         """Whether every number is possible: a counter that went back, or NaN, is not."""
-        numbers = [self.arrivals, self.prompt_tokens, self.completed, self.output_tokens]
-        numbers += [n for n in (self.prompt_squares, self.output_squares, self.products) if n is not None]
-        return 0 < self.seconds <= 86_400 and all(0 <= n <= LARGEST for n in numbers)
+        prompts, outputs, products = self.prompt_squares, self.output_squares, self.products
+        return (
+            0 < self.seconds <= 86_400
+            and 0 <= self.arrivals <= LARGEST
+            and 0 <= self.prompt_tokens <= LARGEST
+            and 0 <= self.completed <= LARGEST
+            and 0 <= self.output_tokens <= LARGEST
+            and (prompts is None or 0 <= prompts <= LARGEST)
+            and (outputs is None or 0 <= outputs <= LARGEST)
+            and (products is None or 0 <= products <= LARGEST)
+        )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Averages of one fleet's requests; everything 0 where nothing was seen.

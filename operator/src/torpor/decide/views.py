@@ -18,10 +18,11 @@ The constants were chosen on the first halves of three recorded traces, scored a
 the second.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torpor.decide.histogram import is_amount
+from torpor.decide.quick import quick
 
 RATIO_BOUND = 8.0  # the level ratio stays within 1/8 and 8
 PRIOR = 0.05  # of the typical level, added to both sides of the ratio
@@ -53,6 +54,10 @@ VIEWS = (
 )
 
 
+# Where the first seasonal view of a half-life stands.
+_SEASONAL = {view.halflife: i for i, view in reversed([*enumerate(VIEWS)]) if view.seasonal}
+
+
 class Level(NamedTuple):
     """Sums that fade by the minute: what came, what was usual in the same minutes, and their number."""
 
@@ -80,6 +85,7 @@ class Level(NamedTuple):
         return (self.came + ballast) / (self.usual + ballast)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The present level at each half-life: against the profile where it is known (`season`), and alone."""
@@ -93,7 +99,7 @@ class Levels:
             level.add(came, 0.0, gap, view.halflife) for level, view in zip(self.alone, VIEWS, strict=True)
         )
         if usual is None:
-            return replace(self, alone=alone)
+            return Levels(self.season, alone)
         season = tuple(
             level.add(came, usual, gap, view.halflife) for level, view in zip(self.season, VIEWS, strict=True)
         )
@@ -101,8 +107,7 @@ class Levels:
 
     def ratio(self, halflife: float, typical: float) -> float:
         """The level ratio at a half-life that some view has, unbounded."""
-        index = next(i for i, view in enumerate(VIEWS) if view.seasonal and view.halflife == halflife)
-        return self.season[index].ratio(typical)
+        return self.season[_SEASONAL[halflife]].ratio(typical)
 
     def bases(self, peak: float, typical: float) -> tuple[float, ...]:
         """Return what each view foresees; peak: the profile's peak ahead."""
@@ -118,6 +123,7 @@ class Levels:
         return tuple(found)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Belief:
     """How the views did: fading sums of what came, of what each foresaw, and of each one's absolute error."""
@@ -150,7 +156,8 @@ class Belief:
         """The weight of each view; they add up to 1, and are equal before the first error."""
         best = min(self.errors) + _TINY
         raw = [(best / (error + _TINY)) ** SHARPNESS for error in self.errors]
-        return tuple(weight / sum(raw) for weight in raw)
+        total = sum(raw)
+        return tuple([weight / total for weight in raw])
 
     def blend(self, bases: tuple[float, ...]) -> float:
         """The weighted mean of the corrected views."""

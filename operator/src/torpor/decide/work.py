@@ -17,12 +17,14 @@ without end for it would be no better. Formulas of the mean use the mean of prod
 section 11.3's table uses products of means.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 
 WITHOUT_OBJECTIVE = 0.90  # ρ where no ITL objective is given: beyond, short bursts multiply every latency
 MOST = 0.95  # ρ whatever the objectives: t = a/(1 − ρ) is too steep to plan with above
@@ -37,6 +39,7 @@ TOKENS = "maxNumBatchedTokens"
 STABILITY = "utilization"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Objectives:
     """The owner's objectives in milliseconds; None: not given, and then it bounds nothing."""
@@ -50,6 +53,7 @@ class Objectives:
                 raise ValueError(f"objectives.{name}Milliseconds={value!r}: must be above 0")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Mix:
     """The mean request of a fleet, in tokens.
@@ -66,6 +70,14 @@ class Mix:
     computed: float = 1.0
 
     def __post_init__(self) -> None:
+        if (
+            0 <= self.prompt < math.inf
+            and 0 <= self.output < math.inf
+            and 0 <= self.spread < math.inf
+            and 0 <= self.computed < math.inf
+            and (self.context is None or 0 <= self.context < math.inf)
+        ):
+            return
         for name in ("prompt", "output", "spread", "computed"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -95,6 +107,7 @@ def utilization(step_ms: float, hardware: Hardware) -> float:
     return max(0.0, 1.0 - hardware.a / step_ms) if step_ms > 0 else 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Operating:
     """One replica in steady state at utilization ρ: requests per second, step in ms, sequences, cached
@@ -123,6 +136,7 @@ def operating(hardware: Hardware, mix: Mix, rho: float) -> Operating:
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """What one replica carries within every limit: `at` that point, `limit` names the one that binds.
@@ -197,7 +211,8 @@ def _ttft(hardware: Hardware, mix: Mix, objectives: Objectives, most: float, tol
             f"the TTFT objective of {objective:g} ms: more replicas do not help"
         )
         return LEAST
-    rho = _largest(lambda r: ttft_ms(hardware, mix, r) <= objective, LEAST, most)
+    ttft = _ttft_of(hardware, mix)
+    rho = _largest(lambda r: ttft(r) <= objective, LEAST, most)
     if rho is None:
         told.append(
             f"a TTFT of {objective:g} ms is kept only below {LEAST:.0%} of a replica's load: capacity is "
@@ -214,13 +229,27 @@ def ttft_ms(hardware: Hardware, mix: Mix, rho: float) -> float:
     budget. Infinite where it leaves none. Waiting is no business of one replica: `burst_work` has it for the
     fleet, and `TOKENS` is the load at which prefill would fall behind for good.
     """
-    at = operating(hardware, mix, rho)
+    return _ttft_of(hardware, mix)(rho)
+
+
+def _ttft_of(hardware: Hardware, mix: Mix) -> Callable[[float], float]:
+    """`ttft_ms` as a function of ρ alone, for a search: what does not depend on it is worked out once."""
+    work, each, cached = work_ms(hardware, mix), mix.steps, mix.cached_steps
+    a, b, c, most = hardware.a, hardware.b, hardware.c, hardware.max_num_batched_tokens
     prompt = max(mix.prompt * mix.computed, 1.0)
-    budget = hardware.max_num_batched_tokens - at.running
-    if budget < 1:
-        return math.inf
-    steps = max(1.0, prompt / budget)
-    return at.step_ms + hardware.d * prompt + steps * hardware.step_ms(at.running, at.kv_tokens, 0)
+    prefill = hardware.d * prompt
+
+    def ttft(rho: float) -> float:
+        per_ms = rho / work
+        step = a / (1.0 - rho)
+        running = per_ms * each * step
+        budget = most - running
+        if budget < 1:
+            return math.inf
+        decode = a + b * running + c * (per_ms * cached * step)
+        return step + prefill + max(1.0, prompt / budget) * decode
+
+    return ttft
 
 
 def _largest(holds: Callable[[float], bool], low: float, high: float) -> float | None:
@@ -237,6 +266,7 @@ def _largest(holds: Callable[[float], bool], low: float, high: float) -> float |
     return low
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Burst:
     """How chance is felt: within `seconds`, and whether a queue takes it (`queued`) or latency shows it."""
@@ -263,6 +293,7 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
     return Burst(max(0.5, mix.output * at.step_ms / 1000.0), queued=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Staffing:
     """How careful to be.
@@ -278,6 +309,7 @@ class Staffing:
     dispersion: float = 1.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Need:
     """Replicas for a load, and of what it is made: work, burst and backlog in replica-seconds per second (how
@@ -338,4 +370,10 @@ def burst_work(work: float, variance: float, burst: Burst, miss: float) -> float
     if burst.queued:
         k = variance * math.log(1.0 / miss) / (2.0 * burst.seconds)
         return (math.sqrt(work * work + 4.0 * k) - work) / 2.0
-    return NormalDist().inv_cdf(1.0 - miss) * math.sqrt(variance / burst.seconds)
+    return _z(miss) * math.sqrt(variance / burst.seconds)
+
+
+@functools.lru_cache(maxsize=16)
+def _z(miss: float) -> float:
+    """The standard normal's quantile that is exceeded in a share `miss`."""
+    return NormalDist().inv_cdf(1.0 - miss)
