@@ -107,9 +107,12 @@ def drained(readings: tuple[Reading, ...], planned: int | None, current: int, *,
     """
     if planned is None or late:
         return None
-    queue = max((r.raw or 0 for r in readings if r.name == QUEUE_DEPTH), default=0)
-    others = max((r.raw or 0 for r in readings if r.name != QUEUE_DEPTH), default=0)
-    number = max(planned, others, current)
+    queue, number = 0, max(planned, current)
+    for reading in readings:
+        if reading.name == QUEUE_DEPTH:
+            queue = max(queue, reading.raw or 0)
+        else:
+            number = max(number, reading.raw or 0)
     return number if number < queue else None
 
 

@@ -21,6 +21,7 @@ and reading the memory changes nothing.
 
 import base64
 import binascii
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ VERSION = 1
 _MONDAY = 3 * 24 * 60  # the epoch was a Thursday: minutes from the Monday before it
 _CELL = Struct(">HHB")  # a slot: the codes of median and high, and its visits (0: never seen)
 _DAYS = (OWN_DAY, *(NEARER**back for back in range(6)))  # weights of the own weekday and the six days before
+_BACK = tuple(back * SLOTS_PER_DAY for back in range(len(_DAYS)))  # slots to the same time of those days
 # value = unit × (e^(code × step) − 1): zero is exact, steps are 0.05 %, the largest is 1.7e11
 _UNIT, _STEP = 0.001, 0.0005
 
@@ -94,19 +96,9 @@ class Profile:
         """Return what is usual in a local slot (counted from the epoch's Monday), from the same time of
         previous days and weeks; None where none of them was seen.
         """
-        medians: list[tuple[int, float]] = []
-        highs: list[tuple[int, float]] = []
-        for back, weight in enumerate(_DAYS):
-            index = (slot - back * SLOTS_PER_DAY) % SLOTS
-            median, high, visits = _CELL.unpack_from(self.table, index * _CELL.size)
-            if visits:
-                told = weight * visits / (visits + 2) if back == 0 else weight
-                medians.append((median, told))
-                highs.append((high, told))
-        if not medians:
-            return None
-        usual = _value(_middle(medians))
-        return Usual(usual, max(usual, _value(_middle(highs))))
+        table, size = self.table, _CELL.size
+        places = [(slot - back) % SLOTS * size for back in _BACK]
+        return _usual(b"".join([table[place : place + size] for place in places]))
 
     def ahead(
         self, minute: int, minutes: int, offset: float, share: float
@@ -154,6 +146,24 @@ class Profile:
         return cls(table) if len(table) == SLOTS * _CELL.size else cls()
 
 
+@functools.lru_cache(maxsize=8192)
+def _usual(cells: bytes) -> Usual | None:
+    """What is usual by the cells of a slot and of the six days before it. A slot is asked for at many looks
+    before it passes, and its cells stand still meanwhile.
+    """
+    medians: list[tuple[int, float]] = []
+    highs: list[tuple[int, float]] = []
+    for back, (median, high, visits) in enumerate(_CELL.iter_unpack(cells)):
+        if visits:
+            told = _DAYS[back] * visits / (visits + 2) if back == 0 else _DAYS[back]
+            medians.append((median, told))
+            highs.append((high, told))
+    if not medians:
+        return None
+    usual = _value(_middle(medians))
+    return Usual(usual, max(usual, _value(_middle(highs))))
+
+
 def _slot(minute: int, offset: float) -> int:
     return (minute + round(offset / MINUTE) + _MONDAY) // SLOT_MINUTES
 
@@ -178,8 +188,13 @@ def _spread(usual: Usual, share: float) -> float:
     the log-odds of `share`, as in a logistic distribution, at most half as far again as the 90th percentile
     (five samples a visit know nothing beyond), and is never below the median.
     """
+    return usual.median + _distance(share) * (usual.high - usual.median)
+
+
+@functools.lru_cache(maxsize=16)
+def _distance(share: float) -> float:
     odds = math.log(share / (1 - share)) / math.log(HIGH / (1 - HIGH)) if 0 < share < 1 else math.inf
-    return usual.median + min(max(odds, 0.0), 1.5) * (usual.high - usual.median)
+    return min(max(odds, 0.0), 1.5)
 
 
 def _of(samples: tuple[float, ...], share: float) -> float:

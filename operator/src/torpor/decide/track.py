@@ -150,25 +150,26 @@ class Track:
         """
         made = self.recent[-1].number
         naive = self.levels.alone[0].rate
-        naive_quantile = self._strayed(naive, self.straying, share)
+        usual = self.straying.quantile(share) if self.straying.weight >= LEARNED else 1.0
+        naive_quantile = self._strayed(naive, usual)
         if peak is None:
             return Promise(made, horizon, (), -1.0, naive, -1.0, naive_quantile, busy=False, learns=False)
         bases = self.levels.bases(peak, self.typical)
         blend = self.belief.blend(bases)
         border = QUIET * self.typical
         busy = blend > border
-        quantile = self._strayed(min(blend, border), self.quiet, share)
+        # As long as the errors of such hours are few, demand is taken to stray as far as it does from the
+        # naive forecast, which is known a day earlier.
+        factor = self.quiet.quantile(share) if self.quiet.weight >= LEARNED else usual
+        quantile = self._strayed(min(blend, border), factor)
         if busy:  # busy hours stray less, but more that is foreseen never asks for less
-            quantile = max(quantile, self._strayed(blend, self.busy, share))
+            factor = self.busy.quantile(share) if self.busy.weight >= LEARNED else usual
+            quantile = max(quantile, self._strayed(blend, factor))
         learns = self.ratio >= FAR_BELOW
         return Promise(made, horizon, bases, blend, naive, quantile, naive_quantile, busy, learns)
 
-    def _strayed(self, base: float, errors: Histogram, share: float) -> float:
-        """The quantile of what comes where `base` is foreseen. As long as `errors` are few, demand is taken
-        to stray as far as it does from the naive forecast, which is known a day earlier.
-        """
-        learned = errors if errors.weight >= LEARNED else self.straying
-        factor = learned.quantile(share) if learned.weight >= LEARNED else 1.0
+    def _strayed(self, base: float, factor: float | None) -> float:
+        """The quantile of what comes where `base` is foreseen, by that of the errors' ratios."""
         ballast = BALLAST * self.typical
         return max(0.0, (base + ballast) * (factor or 1.0) - ballast)
 
