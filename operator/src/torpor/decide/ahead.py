@@ -15,7 +15,7 @@ from torpor.decide.known import Known
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.quick import quick
 from torpor.decide.values import Unknown, measured
-from torpor.decide.work import Need, need, work_ms
+from torpor.decide.work import Need, need
 from torpor.decide.work_rate import Load, Model, arriving, replicas_for
 
 
@@ -78,7 +78,7 @@ def look_ahead(
     replicas = replicas_for(found, observation.replicas, proven=model.proven)
     asleep, likely = 0, None
     if observation.replicas == 0 or idle_for is not None:
-        per_request = work_ms(model.hardware, model.mix) * model.ratio / 1000.0
+        per_request = model.capacity.work_ms * model.ratio / 1000.0
         expected = (answer.expected or 0.0) / per_request * cold_start
         chance = economics.request_chance(known.pauses.asleep, idle_for or 0.0, cold_start, expected)
         asleep = economics.prewarm(float(found.replicas), chance)
@@ -90,7 +90,7 @@ def _need(rate: float, model: Model) -> Need:
     return need(
         rate * 1000.0,
         0.0,
-        work_ms(model.hardware, model.mix) * model.ratio,
+        model.capacity.work_ms * model.ratio,
         reached=model.capacity,
         spread=model.mix.spread,
         burst=model.burst,

@@ -56,6 +56,15 @@ class Meter:
         start = since if self.until is None else max(since, self.until)
         if until <= start:
             return self, ()
+        if (
+            self.until is not None
+            and not isinstance(known, Unknown)
+            and until - since <= LONGEST_LOOK
+            and math.floor(self.until / MINUTE) == math.floor(start / MINUTE)
+            and until < (math.floor(start / MINUTE) + 1) * MINUTE
+        ):  # nearly every look: it goes on with the minute under way and does not end it
+            seconds = until - start
+            return Meter(until, self.amount + known * seconds, self.covered + seconds), ()
         seen = not isinstance(known, Unknown) and until - since <= LONGEST_LOOK
         closed: list[Minute] = []
         filling, amount, covered = self._number(start), self.amount, self.covered

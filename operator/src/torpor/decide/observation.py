@@ -103,7 +103,7 @@ class Observation:
     ready: tuple[Engine, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ready", tuple(engine for engine in self.engines if engine.ready))
+        object.__setattr__(self, "ready", tuple([engine for engine in self.engines if engine.ready]))
 
 
 @quick
@@ -150,16 +150,22 @@ class Policy:
     @property
     def closed(self) -> bool:
         """Whether the schedule allows no replica."""
+        if self.schedule is None:
+            return False
         return self.standing is not None and self.standing.state.closed
 
     @property
     def floor(self) -> int:
         """The highest floor of the owner and the schedule, before any ceiling."""
+        if self.schedule is None:
+            return max(self.min_replicas, 0)
         asked = self.standing.state.limits.floor if self.standing else None
         return max(self.min_replicas, asked or 0)
 
     @property
     def ceiling(self) -> int:
         """The lowest ceiling of the owner and the schedule."""
+        if self.schedule is None:
+            return self.max_replicas
         allowed = self.standing.state.limits.ceiling if self.standing else None
         return self.max_replicas if allowed is None else min(self.max_replicas, allowed)

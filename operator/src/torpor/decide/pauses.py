@@ -39,6 +39,8 @@ class Pauses:
             return Pauses(((now, need),), self.asleep, self.surplus)
         asleep, surplus = self.asleep, self.surplus
         before = self.steps[-1][1]
+        if need == before:  # nothing begins or ends; those before need more
+            return Pauses((*self.steps[:-1], (now, need))[-LONGEST:], asleep, surplus)
         for level in range(before + 1, min(need, before + MOST_LEARNED) + 1):
             last = next((at for at, number in reversed(self.steps) if number >= level), None)
             if last is None:

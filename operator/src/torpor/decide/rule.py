@@ -288,20 +288,22 @@ def _starting(
 
 def _look_at(facts: Facts, starting: _Starting, policy: Policy) -> float | None:
     """The earliest moment at which time alone can change the answer."""
-    times = []
+    times, memory = [], facts.memory
     if policy.schedule_ends_in is not None:
         times.append(facts.now + policy.schedule_ends_in)
-    if facts.current > 0 and policy.floor == 0 and not policy.closed and facts.memory.idle_since is not None:
-        times.append(facts.memory.idle_since + facts.idle)
-    if facts.current > 0 and policy.closed:
-        since = (facts.memory.closed_demand, facts.memory.watched_since)
-        times += [start + facts.idle for start in since if start is not None]
     if starting.first_deadline is not None:
         times.append(starting.first_deadline)
-    if facts.memory.watched_since is not None and any(r.raw is not None for r in facts.readings):
-        window_ends = [facts.memory.watched_since, *(at for at, _ in facts.memory.recommendations)]
-        if facts.current > max(1, policy.floor):
-            times += [start + facts.window for start in window_ends]
+    if facts.current > 0:
+        floor = policy.floor
+        if policy.closed:
+            since = (memory.closed_demand, memory.watched_since)
+            times += [start + facts.idle for start in since if start is not None]
+        elif floor == 0 and memory.idle_since is not None:
+            times.append(memory.idle_since + facts.idle)
+        told = memory.watched_since is not None and any(r.raw is not None for r in facts.readings)
+        if told and facts.current > max(1, floor):
+            window_ends = (memory.watched_since, *(at for at, _ in memory.recommendations))
+            times += [start + facts.window for start in window_ends if start is not None]
     later = [time for time in times if time > facts.now]
     return min(later) if later else None
 

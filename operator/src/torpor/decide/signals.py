@@ -76,9 +76,10 @@ def queue_depth(observation: Observation, policy: Policy, gauges: Gauges, found:
         return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap)
     running = gauges.running.total or 0.0
 
+    places = policy.max_num_seqs
+
     def queue_of(number: int) -> float:
         """The queue that `number` replicas would have: what runs beyond their places waits again."""
-        places = policy.max_num_seqs
         return max(queue, running + queue - number * places) if places else queue
 
     raw = _replicas(queue, replicas, policy.queue_target, queue_of)
@@ -99,13 +100,11 @@ def waiting(observation: Observation, gauges: Gauges) -> Waiting:
     """Count those who wait: inside the engines, and at the gateways beyond what free places take at once."""
     demand = observation.demand
     inside, gap = gauges.waiting.total, gauges.waiting.gap
-    parts = [measured(demand.held), measured(demand.queued)]
-    known = [part for part in parts if not isinstance(part, Unknown)]
+    parts = measured(demand.held), measured(demand.queued)
+    gaps = {f"gateways: {part.reason}" for part in parts if isinstance(part, Unknown)}
     if not gap:
-        gap = "" if demand.complete else demand.gap
-        if len(known) < len(parts):
-            gaps = {f"gateways: {part.reason}" for part in parts if isinstance(part, Unknown)}
-            gap = "; ".join(sorted(gaps)) or gap
+        gap = "; ".join(sorted(gaps)) if gaps else "" if demand.complete else demand.gap
+    known = [part for part in parts if not isinstance(part, Unknown)]
     if not known and inside is None:
         return Waiting(Unknown(gap or "nothing reports"), 0.0, gap)
     held = sum(known)
@@ -137,9 +136,10 @@ def _replicas(load: float, replicas: int, target: float, load_of: Callable[[int]
     """Replicas for `load` (in total, in units of `target`), seen with `replicas` ready ones; at least 1."""
     if load > replicas * target * (1 + TOLERANCE):
         return math.ceil(load / target - EPSILON)
-    for fewer in range(max(1, math.ceil(load / target - EPSILON)), replicas):
-        if load_of(fewer) <= fewer * target * (1 - TOLERANCE):
-            return fewer
+    if replicas > 1:
+        for fewer in range(max(1, math.ceil(load / target - EPSILON)), replicas):
+            if load_of(fewer) <= fewer * target * (1 - TOLERANCE):
+                return fewer
     return replicas
 
 

@@ -37,10 +37,13 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
     """Return what is known after a look at `now` (seconds, monotonic). watch: this look's check for engines
     that hang.
     """
-    seconds, counts = _counted(known, observation, now)
+    told = observation.demand.tally
+    if told is not None and not _sound(told):
+        told = None
+    seconds, counts = _counted(known, told, now)
     tally, tally_at = known.tally, known.tally_at
-    if observation.demand.tally is not None and seconds != 0 and _sound(observation.demand.tally):
-        tally, tally_at = observation.demand.tally, now
+    if told is not None and seconds != 0:
+        tally, tally_at = told, now
     seen = known.traffic if counts is None else traffic.observe(known.traffic, counts)
     learned, counters, model, model_at = known.learned, known.counters, known.model, known.model_at
     meter, track, profile = known.meter, known.track, known.profile
@@ -145,11 +148,13 @@ def _sound(tally: Tally) -> bool:
     )
 
 
-def _counted(known: Known, observation: Observation, now: float) -> tuple[float, Counts | None]:
-    """Seconds since the last counts, and what was counted in them where that is known."""
-    tally, before, at = observation.demand.tally, known.tally, known.tally_at
+def _counted(known: Known, tally: Tally | None, now: float) -> tuple[float, Counts | None]:
+    """Seconds since the last counts, and what was counted in them where that is known. tally: of this look,
+    None where it is missing or impossible.
+    """
+    before, at = known.tally, known.tally_at
     seconds = math.nan if at is None else now - at
-    if tally is None or before is None or not seconds > 0 or not _sound(tally):
+    if tally is None or before is None or not seconds > 0:
         return seconds, None
     grown = Counts(
         seconds,
@@ -190,12 +195,14 @@ def _metered(
     if counts is not None and observation.demand.complete:
         rate = arriving(model, counts.arrivals, counts.prompt_tokens) / seconds
     meter, ended = meter.read(rate, wall - seconds, wall)
+    if not ended:
+        return meter, track, profile, False
     offset = observation.offset if math.isfinite(observation.offset) else 0.0
     horizon = horizon_minutes(policy.cold_start or 0.0, LOOK_SECONDS)
     for minute in ended:
         track = track.add(minute, profile, offset, horizon, SHARE)
         profile = profile.add(minute, offset)
-    return meter, track, profile, bool(ended)
+    return meter, track, profile, True
 
 
 def _learned(

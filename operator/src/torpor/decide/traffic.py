@@ -199,7 +199,8 @@ def _lengths(traffic: Traffic, counts: Counts) -> tuple[float, ...]:
 
 def _binned(traffic: Traffic, counts: Counts) -> tuple[float, ...]:
     """The fields from `dispersion` to `bin_last`."""
-    seconds, arrivals = traffic.bin_seconds + counts.seconds, traffic.bin_arrivals + counts.arrivals
+    seconds = traffic.bin_seconds + counts.seconds
+    arrivals = traffic.bin_arrivals + counts.arrivals
     if seconds < BIN:
         return traffic.dispersion, traffic.bins, seconds, arrivals, traffic.bin_last
     count = arrivals * BIN / seconds

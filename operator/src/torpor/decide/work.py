@@ -351,11 +351,15 @@ def need(
     work = arriving_ms / 1000.0
     variance = work * request_ms / 1000.0 * (spread + staffing.dispersion)
     extra = burst_work(work, variance, burst, staffing.miss)
-    backlog = backlog_ms / 1000.0 / max(staffing.drain_seconds, 1.0)
+    drain = staffing.drain_seconds
+    backlog = backlog_ms / 1000.0 / (drain if drain > 1.0 else 1.0)
     total = work + extra + backlog
-    rho = reached.rho * (1.0 - staffing.reserve)
-    replicas = math.ceil(min(total / rho, MOST_REPLICAS) - 1e-9)
-    return Need(max(replicas, 1 if total > 0 else 0), work, extra, backlog, rho)
+    rho = reached.at.rho * (1.0 - staffing.reserve)
+    asked = total / rho
+    replicas = math.ceil((asked if asked < MOST_REPLICAS else MOST_REPLICAS) - 1e-9)
+    if replicas < 1:
+        replicas = 1 if total > 0 else max(replicas, 0)
+    return Need(replicas, work, extra, backlog, rho)
 
 
 def burst_work(work: float, variance: float, burst: Burst, miss: float) -> float:

@@ -151,9 +151,11 @@ def assess(load: Load, model: Model) -> tuple[Need | None, str]:
         return None, "; ".join(dict.fromkeys(gaps))
     rate = 0.0 if isinstance(requests, Unknown) else requests
     queue = 0.0 if isinstance(waiting, Unknown) else waiting
-    mean = work_ms(model.hardware, model.mix)
+    mean = model.capacity.work_ms
     backlog = queue * mean
-    prompts = measured(load.waiting_prompt_tokens, high=MOST_TOKENS)
+    prompts = load.waiting_prompt_tokens
+    if prompts is not NOT_REPORTED:
+        prompts = measured(prompts, high=MOST_TOKENS)
     if not isinstance(prompts, Unknown):
         backlog += model.hardware.d * model.mix.computed * (prompts - queue * model.mix.prompt)
     found = need(
@@ -194,8 +196,9 @@ def reading_of(found: Need | None, gap: str, model: Model, replicas: int) -> Rea
 
 def replicas_for(found: Need, replicas: int, *, proven: bool = True) -> int:
     """Replicas that `found` asks for where `replicas` are asked for now: at once up, with the margin down."""
-    least = min(replicas, 1)  # zero is decided by idleness
-    needed = max(found.replicas, least)
+    needed = found.replicas
+    if needed < 1 <= replicas:
+        needed = 1  # zero is decided by idleness
     if not proven:
         needed = min(needed, max(1, 2 * replicas))
     if needed >= replicas:
@@ -235,8 +238,9 @@ def _work_of(prompt_tokens: Value, model: Model, requests: float) -> float:
         cached = mix.output * (prompts + requests * mix.output / 2)
     else:
         cached = mix.context * prompts / mix.prompt
+    computed = prompts * mix.computed
     return (
-        hardware.d * max(prompts * mix.computed, requests)
+        hardware.d * (requests if requests > computed else computed)
         + hardware.b * mix.output * requests
         + hardware.c * cached
     )
