@@ -110,9 +110,12 @@ class Profile:
         now, first, last = (_place(minute + after, offset) for after in (0, 1, minutes))
         known = {slot: self.at(slot) for slot in range(math.floor(now), math.ceil(last) + 1)}
         knots = [first, *range(math.ceil(first), math.floor(last) + 1), last]
-        values = (_between(known, place, share) for place in knots)
-        peak = max((value for value in values if value is not None), default=None)
-        return _between(known, now, 0.5), peak
+        high = {slot: usual and _spread(usual, share) for slot, usual in known.items()}
+        values = [_between(high, place) for place in knots]
+        peak = max([value for value in values if value is not None], default=None)
+        around = (math.floor(now), math.ceil(now))
+        middle = {slot: (usual := known[slot]) and _spread(usual, 0.5) for slot in around}
+        return _between(middle, now), peak
 
     @property
     def seen(self) -> int:
@@ -173,14 +176,15 @@ def _place(minute: int, offset: float) -> float:
     return (minute + round(offset / MINUTE) + _MONDAY - (SLOT_MINUTES - 1) / 2) / SLOT_MINUTES
 
 
-def _between(known: Mapping[int, Usual | None], place: float, share: float) -> float | None:
-    """The quantile `share` at a place between two slots; where one of them is unknown, of the other."""
-    before, after = known[math.floor(place)], known[math.ceil(place)]
-    if before is None or after is None:
-        other = before or after
-        return None if other is None else _spread(other, share)
-    first, second = _spread(before, share), _spread(after, share)
-    return first + (place - math.floor(place)) * (second - first)
+def _between(known: Mapping[int, float | None], place: float) -> float | None:
+    """The value at a place between two slots; where one of them is unknown, of the other."""
+    low = math.floor(place)
+    first, second = known[low], known[math.ceil(place)]
+    if first is None:
+        return second
+    if second is None:
+        return first
+    return first + (place - low) * (second - first)
 
 
 def _spread(usual: Usual, share: float) -> float:

@@ -181,7 +181,7 @@ class Track:
             if end > now:
                 continue
             made = promise.made
-            seen = [rate for number, rate in self.recent if made < number <= end]
+            seen = [rate for number, rate in self.recent[made - now :] if made < number <= end]
             if 2 * len(seen) >= promise.minutes and seen and self.typical > 0:
                 track = track._scored(promise, max(seen), share)
         return track._promising(tuple([p for p in self.promises if p.made + p.minutes > now]))
