@@ -76,17 +76,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         observation, policy, memory, now, arrived=arrived, woken=starting.credited > 0
     )
     complete = _complete(readings)
-    queue = readings[0].raw or 0
-    queued_since = None
-    if 0 < observation.replicas < queue:
-        queued_since = now if memory.queued_since is None else memory.queued_since
-    sure = work.reading is not None and work.model is not None and work.model.proven
-    planned = work.reading.raw if sure and work.reading and not work.reading.partial else None
-    start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
-    patience = start + Staffing().drain_seconds
-    late = queued_since is not None and now - queued_since > patience
-    enough = drained(readings, planned, observation.replicas, late=late)
-    needed = enough or base
+    queue = _queue(readings, work, observation, policy, since=memory.queued_since, now=now)
+    needed = queue.enough or base
     known = paused(known, (0 if silent else max(needed, 1)) if complete else None, now)
     soon = needed if ahead.replicas is None or observation.replicas == 0 else max(needed, ahead.replicas)
     careful = soon if complete else max(soon, observation.replicas)
@@ -101,7 +92,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         closed_demand=closed_demand,
         wanted_at=now if wanted else memory.wanted_at,
         overslept=ahead.asleep > 0 and memory.overslept,
-        queued_since=queued_since,
+        queued_since=queue.since,
         known=known,
     )
     facts = Facts(
@@ -118,8 +109,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         ahead=ahead,
         window=window,
         idle=idle,
-        drained=enough,
-        patience=patience,
+        drained=queue.enough,
+        patience=queue.patience,
     )
     lines: list[ClampLine] = []
     for clamp in CLAMPS:
@@ -196,6 +187,41 @@ def _work(
     needed, gap = assess(asked, model)
     reading = reading_of(needed, gap or found.gap, model, observation.replicas)
     return _Work(reading, needed, load, model)
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """A queue against the plan. since: when it began to ask for more replicas than there are (caller's
+    clock), None while it does not. patience: seconds for which the plan is believed against it. enough:
+    replicas that work it off by themselves, None where nobody can say so (`clamps.drained`).
+    """
+
+    since: float | None
+    patience: float
+    enough: int | None
+
+
+def _queue(
+    readings: tuple[signals.Reading, ...],
+    work: _Work,
+    observation: Observation,
+    policy: Policy,
+    *,
+    since: float | None,
+    now: float,
+) -> _Queue:
+    """Judge the queue at `now`. since: of the last look."""
+    if not 0 < observation.replicas < (readings[0].raw or 0):
+        since = None
+    elif since is None:
+        since = now
+    sure = work.reading is not None and work.model is not None and work.model.proven
+    planned = work.reading.raw if sure and work.reading and not work.reading.partial else None
+    start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
+    patience = start + Staffing().drain_seconds
+    late = since is not None and now - since > patience
+    return _Queue(since, patience, drained(readings, planned, observation.replicas, late=late))
 
 
 def _window(known: Known, policy: Policy) -> float:
