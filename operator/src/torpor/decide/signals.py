@@ -76,10 +76,9 @@ def queue_depth(observation: Observation, policy: Policy, gauges: Gauges, found:
         return Reading(QUEUE_DEPTH, queue, policy.queue_target, raw, partial=bool(gap), gap=gap)
     running = gauges.running.total or 0.0
 
-    places = policy.max_num_seqs
-
     def queue_of(number: int) -> float:
         """The queue that `number` replicas would have: what runs beyond their places waits again."""
+        places = policy.max_num_seqs
         return max(queue, running + queue - number * places) if places else queue
 
     raw = _replicas(queue, replicas, policy.queue_target, queue_of)
