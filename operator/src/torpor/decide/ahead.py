@@ -13,22 +13,43 @@ from torpor.decide import economics
 from torpor.decide.forecast import forecast
 from torpor.decide.known import Known
 from torpor.decide.observation import Observation, Policy
+from torpor.decide.quick import quick
 from torpor.decide.values import Unknown, measured
-from torpor.decide.work import Need, need, work_ms
+from torpor.decide.work import Need, need
 from torpor.decide.work_rate import Load, Model, arriving, replicas_for
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """What is foreseen. replicas: that it needs, with the replicas asked for now kept where one fewer would
-    be short; None: nothing is foreseen. asleep: to which a sleeping fleet wakes, 0: it sleeps on. rate: work,
-    in replicas kept busy. told: a sentence without a full stop, or why nothing is foreseen.
+    be short; None: nothing is foreseen. reason: of the forecast. asleep: to which a sleeping fleet wakes, 0:
+    it sleeps on. rate: work, in replicas kept busy. needed: replicas for it. chance: of a request within the
+    cold start of so many seconds, where that was asked and is known.
     """
 
     replicas: int | None
-    told: str
+    reason: str
     asleep: int = 0
     rate: float = 0.0
+    needed: int = 0
+    chance: float | None = None
+    cold_start: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """A sentence without a full stop, or why nothing is foreseen. Made when it is read: at most looks it
+        is not.
+        """
+        if self.replicas is None:
+            return self.reason
+        told = (
+            f"work for {self.rate:.2f} busy replicas is foreseen in {self.reason}; {self.needed} needed "
+            f"with room for chance"
+        )
+        if self.asleep and self.chance is not None:
+            told += f"; a request within the next {self.cold_start:.0f} s has a chance of {self.chance:.0%}"
+        return told
 
 
 def look_ahead(
@@ -55,26 +76,21 @@ def look_ahead(
         return Ahead(None, answer.reason)
     found = _need(answer.rate, model)
     replicas = replicas_for(found, observation.replicas, proven=model.proven)
-    told = (
-        f"work for {answer.rate:.2f} busy replicas is foreseen in {answer.reason}; {found.replicas} needed "
-        f"with room for chance"
-    )
-    asleep = 0
+    asleep, likely = 0, None
     if observation.replicas == 0 or idle_for is not None:
-        per_request = work_ms(model.hardware, model.mix) * model.ratio / 1000.0
+        per_request = model.capacity.work_ms * model.ratio / 1000.0
         expected = (answer.expected or 0.0) / per_request * cold_start
         chance = economics.request_chance(known.pauses.asleep, idle_for or 0.0, cold_start, expected)
         asleep = economics.prewarm(float(found.replicas), chance)
-        if asleep and not isinstance(chance, Unknown):
-            told += f"; a request within the next {cold_start:.0f} s has a chance of {chance:.0%}"
-    return Ahead(replicas, told, asleep, answer.rate)
+        likely = None if isinstance(chance, Unknown) else chance
+    return Ahead(replicas, answer.reason, asleep, answer.rate, found.replicas, likely, cold_start)
 
 
 def _need(rate: float, model: Model) -> Need:
     return need(
         rate * 1000.0,
         0.0,
-        work_ms(model.hardware, model.mix) * model.ratio,
+        model.capacity.work_ms * model.ratio,
         reached=model.capacity,
         spread=model.mix.spread,
         burst=model.burst,

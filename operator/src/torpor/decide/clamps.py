@@ -19,6 +19,7 @@ from torpor.decide.decision import EXTERNAL_OWNER
 from torpor.decide.memory import Memory
 from torpor.decide.modes import kept, told_external, told_kept
 from torpor.decide.observation import Observation, Policy
+from torpor.decide.quick import quick
 from torpor.decide.signals import QUEUE_DEPTH, Reading
 from torpor.decide.values import Unknown
 
@@ -27,6 +28,7 @@ Verdict: TypeAlias = tuple[int, str] | None
 NOTHING_AHEAD = Ahead(None, "nothing is foreseen")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything a clamp may look at. `asked` is the number as the clamp finds it.
@@ -63,7 +65,27 @@ class Facts:
     @property
     def lowers(self) -> bool:
         """Whether the number would shrink the fleet."""
-        return self.asked < self.current
+        return self.asked < self.observation.replicas
+
+    def asking(self, number: int) -> "Facts":
+        """The same facts as the next clamp finds them."""
+        return Facts(
+            number,
+            self.observation,
+            self.policy,
+            self.memory,
+            self.readings,
+            self.now,
+            self.credited,
+            self.wanted,
+            self.idle_for,
+            self.unsure,
+            self.ahead,
+            self.window,
+            self.idle,
+            self.drained,
+            self.patience,
+        )
 
 
 def serves_in_closed_hours(facts: Facts) -> bool:
@@ -85,9 +107,12 @@ def drained(readings: tuple[Reading, ...], planned: int | None, current: int, *,
     """
     if planned is None or late:
         return None
-    queue = max((r.raw or 0 for r in readings if r.name == QUEUE_DEPTH), default=0)
-    others = max((r.raw or 0 for r in readings if r.name != QUEUE_DEPTH), default=0)
-    number = max(planned, others, current)
+    queue, number = 0, max(planned, current)
+    for reading in readings:
+        if reading.name == QUEUE_DEPTH:
+            queue = max(queue, reading.raw or 0)
+        else:
+            number = max(number, reading.raw or 0)
     return number if number < queue else None
 
 
@@ -114,8 +139,10 @@ def forecast(facts: Facts) -> Verdict:
 
 def unknown_never_lowers(facts: Facts) -> Verdict:
     """A signal that is not known could ask for more than those that are."""
+    if not facts.lowers:
+        return None
     unknown = [r for r in facts.readings if r.unknown is not None]
-    if not (facts.lowers and unknown):
+    if not unknown:
         return None
     told = "; ".join(f"{r.name} is unknown ({r.unknown.reason})" for r in unknown if r.unknown)
     return facts.current, told
@@ -123,8 +150,10 @@ def unknown_never_lowers(facts: Facts) -> Verdict:
 
 def partial_view(facts: Facts) -> Verdict:
     """What some replicas or gateways did not tell could ask for more."""
+    if not facts.lowers:
+        return None
     partial = [r for r in facts.readings if r.partial]
-    if not (facts.lowers and partial):
+    if not partial:
         return None
     return facts.current, "; ".join(f"{r.name} is seen in part ({r.gap})" for r in partial)
 
@@ -280,6 +309,7 @@ def external_owner(facts: Facts) -> Verdict:
     return max(0, owner), told_external(owner)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Clamp:
     """A rule and the name under which the trace, the events and the metrics know it."""

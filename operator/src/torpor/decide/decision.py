@@ -8,6 +8,7 @@ takes the number where the line before left it, and the last line leaves it at `
 from dataclasses import dataclass
 
 from torpor.api.constants import RECOMMEND
+from torpor.decide.quick import quick
 from torpor.decide.signals import Reading
 from torpor.decide.work import Need
 
@@ -24,6 +25,7 @@ EXTERNAL_OWNER = "ExternalOwner"
 NOT_OURS = (RECOMMEND, EXTERNAL_OWNER)  # clamps that keep Torpor's number from being followed
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ClampLine:
     """One clamp that changed the number: `before` and `after` in replicas, and why, as a sentence without a
@@ -36,6 +38,7 @@ class ClampLine:
     message: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Basis:
     """What the number stands on, for those who ask what would change it.
@@ -54,6 +57,7 @@ class Basis:
     hours_end: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Decision:
     """How many replicas, and why.

@@ -42,7 +42,7 @@ def keep_alive(pauses: Histogram, restart: float) -> float:
     restart = _seconds("restart", restart)
     if restart == 0 or pauses.weight < ENOUGH_PAUSES:
         return restart
-    edges = [pauses.scale.at(index) for index in range(pauses.scale.bins + 1)]
+    edges = pauses.scale.edges
     low, high = restart / TRUST, restart * TRUST
     best, least = restart, _cost(pauses, restart, restart)
     for time in [low, *(edge for edge in edges if low < edge < high), high]:
@@ -99,11 +99,7 @@ def idle_seconds(pauses: Histogram, cold_start: float, hit: float = COLD_HIT) ->
     if pauses.weight < ENOUGH_PAUSES:
         return min(max(hit * cold_start, low), high)
     silence = low
-    edges = [
-        edge
-        for edge in (pauses.scale.at(index) for index in range(pauses.scale.bins + 1))
-        if low < edge < high
-    ]
+    edges = [edge for edge in pauses.scale.edges if low < edge < high]
     for start, end in zip([low, *edges], [*edges, high], strict=True):
         chance = request_chance(pauses, start, cold_start)
         if not isinstance(chance, Unknown) and worth_idling(chance, hit):

@@ -8,9 +8,11 @@ that is no number is left out of its sum and named in its gap: nothing is taken 
 from dataclasses import dataclass
 
 from torpor.decide.observation import Observation
+from torpor.decide.quick import quick
 from torpor.decide.values import MOST_REQUESTS, Unknown, Value, measured, utilization
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sum:
     """A sum over the ready engines. total: of those that are known, None where none is. gap: what is missing
@@ -26,6 +28,7 @@ class Sum:
         return None if self.gap else self.total
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What the ready engines show together. ready: how many they are. free: sequences that they could start
@@ -51,6 +54,7 @@ class Gauges:
 def count(observation: Observation) -> Gauges:
     """Add up the gauges of the engines that are ready."""
     running = waiting = kv = free = 0.0
+    most = MOST_REQUESTS
     ready = 0
     age = -1.0
     missing: tuple[list[str], list[str], list[str]] = ([], [], [])
@@ -58,9 +62,12 @@ def count(observation: Observation) -> Gauges:
         ready += 1
         if engine.report_age is not None and engine.report_age > age:
             age = engine.report_age
-        runs = _number(engine.running, engine.name, missing[0])
-        waits = _number(engine.waiting, engine.name, missing[1])
-        share = engine.kv
+        # Each report is checked in place: a call for each gauge would cost as much as all the rest.
+        runs, waits, share, places = engine.running, engine.waiting, engine.kv, engine.max_num_seqs
+        if not (type(runs) is float and 0.0 <= runs <= most):
+            runs = _number(runs, engine.name, missing[0])
+        if not (type(waits) is float and 0.0 <= waits <= most):
+            waits = _number(waits, engine.name, missing[1])
         if not (type(share) is float and 0.0 <= share <= 1.0):
             found = utilization(share)
             share = _number(found, engine.name, missing[2])
@@ -68,8 +75,8 @@ def count(observation: Observation) -> Gauges:
             running += runs
         if waits >= 0.0:
             waiting += waits
-            if runs >= 0.0 and engine.max_num_seqs and engine.max_num_seqs > runs + waits:
-                free += engine.max_num_seqs - runs - waits
+            if runs >= 0.0 and places and places > runs + waits:
+                free += places - runs - waits
         if share >= 0.0:
             kv += share
     return Gauges(
@@ -84,8 +91,6 @@ def count(observation: Observation) -> Gauges:
 
 def _number(value: Value, name: str, missing: list[str]) -> float:
     """The gauge, or −1 with its reason written down."""
-    if type(value) is float and 0.0 <= value <= MOST_REQUESTS:
-        return value
     known = measured(value)
     if isinstance(known, Unknown):
         missing.append(f"{name}: {known.reason}")
@@ -94,4 +99,6 @@ def _number(value: Value, name: str, missing: list[str]) -> float:
 
 
 def _sum(total: float, ready: int, missing: list[str]) -> Sum:
+    if not missing:
+        return Sum(total if ready else None, "")
     return Sum(total if ready > len(missing) else None, "; ".join(missing))

@@ -20,11 +20,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torpor.decide.quick import quick
+
 NUMBERS = ("a", "b", "c", "d")
 SIZES = ("kv_tokens", "max_num_seqs", "max_num_batched_tokens")
 LARGEST = 1e9  # no constant in ms and no size in tokens is larger
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """One replica: a, b, c, d in milliseconds per step, sequence, cached token and prompt token; kv_tokens it
@@ -45,6 +48,18 @@ class Hardware:
     guessed: bool = False
 
     def __post_init__(self) -> None:
+        if (
+            type(self.a) is type(self.b) is type(self.c) is type(self.d) is float
+            and type(self.kv_tokens) is type(self.max_num_seqs) is type(self.max_num_batched_tokens) is int
+            and 0 < self.a <= LARGEST
+            and 0 < self.b <= LARGEST
+            and 0 < self.c <= LARGEST
+            and 0 < self.d <= LARGEST
+            and 0 < self.kv_tokens <= LARGEST
+            and 0 < self.max_num_seqs <= LARGEST
+            and 0 < self.max_num_batched_tokens <= LARGEST
+        ):
+            return  # nearly every one is like this, and learning makes one every few seconds
         for field in (*NUMBERS, *SIZES):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:

@@ -11,16 +11,22 @@ all of it is halved): a fleet that slept for a month has learned nothing new abo
 refuses to guess: without weight there is no quantile.
 """
 
+import functools
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeGuard
+
+from torpor.decide.quick import quick
 
 _DIGITS = (
     4  # decimals that a bin keeps: weights below 1e-4 of a sample are forgotten, and the JSON stays small
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Where the bins lie: the first begins at `low`, each is `ratio` times wider than the one before. Samples
@@ -37,6 +43,11 @@ class Scale:
         """The upper end of the last bin."""
         return self.low * math.pow(self.ratio, self.bins)
 
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Where the bins begin, and where the last ends."""
+        return _edges(self)
+
     def place(self, value: float) -> float:
         """Return where `value` lies, in bins from the lower end, within [0, bins]."""
         if value <= self.low:
@@ -48,6 +59,19 @@ class Scale:
         return self.low * math.pow(self.ratio, min(max(place, 0.0), self.bins))
 
 
+@functools.lru_cache(maxsize=8)
+def _edges(scale: Scale) -> tuple[float, ...]:
+    return tuple(scale.at(index) for index in range(scale.bins + 1))
+
+
+@functools.lru_cache(maxsize=8)
+def _middles(scale: Scale) -> tuple[float, ...]:
+    """The geometric middle of each bin."""
+    middle = math.sqrt(scale.ratio)
+    return tuple(scale.at(index) * middle for index in range(scale.bins))
+
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Weights per bin of `scale`; empty means that nothing was seen."""
@@ -68,25 +92,25 @@ class Histogram:
         counts[min(int(self.scale.place(value)), self.scale.bins - 1)] += 1.0
         if sum(counts) >= self.scale.limit:
             counts = [round(count / 2, _DIGITS) for count in counts]
-        return replace(self, counts=tuple(counts))
+        return Histogram(self.scale, tuple(counts))
 
     def quantile(self, share: float) -> float | None:
         """Return the value below which `share` (0 to 1) of the weight lies; None while nothing was seen.
         Never falls as `share` grows.
         """
-        total = self.weight
+        counts = self.counts
+        total = sum(counts)
         if total <= 0:
             return None
-        sought, passed = min(max(share, 0.0), 1.0) * total, 0.0
-        last = 0
-        for index, count in enumerate(self.counts):
-            if count <= 0:
-                continue
-            last = index
-            if passed + count >= sought:
-                return self.scale.at(index + max(0.0, sought - passed) / count)
-            passed += count
-        return self.scale.at(last + 1)
+        sought = min(max(share, 0.0), 1.0) * total
+        passed = [*accumulate(counts)]
+        index = bisect_left(passed, sought)
+        if index == len(counts):  # the sums were rounded differently
+            return self.scale.at(max(i for i, count in enumerate(counts) if count > 0) + 1)
+        while counts[index] <= 0:  # nothing is sought, and the first bins are empty
+            index += 1
+        before = passed[index - 1] if index else 0.0
+        return self.scale.at(index + max(0.0, sought - before) / counts[index])
 
     def above(self, value: float) -> float | None:
         """Return the share of the weight above `value`, 0 to 1; None while nothing was seen. Never rises as
@@ -105,11 +129,9 @@ class Histogram:
         total = self.weight
         if total <= 0:
             return None
-        middle = math.sqrt(self.scale.ratio)
+        middles = _middles(self.scale)
         cut = sum(
-            count * min(self.scale.at(index) * middle, limit)
-            for index, count in enumerate(self.counts)
-            if count
+            count * min(middle, limit) for count, middle in zip(self.counts, middles, strict=True) if count
         )
         return min(cut / total, limit)  # the division may round up past it
 

@@ -23,6 +23,7 @@ from torpor.decide.minutes import Meter
 from torpor.decide.observation import Tally
 from torpor.decide.pauses import Pauses
 from torpor.decide.profile import Profile
+from torpor.decide.quick import quick
 from torpor.decide.samples import Counters
 from torpor.decide.track import Track
 from torpor.decide.traffic import Traffic
@@ -36,6 +37,7 @@ NO_TRACK = Track()
 NO_PAUSES = Pauses()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Periods that were worked out from the pauses of a fleet with that cold start, in seconds. keep: a
@@ -58,6 +60,7 @@ class Still(NamedTuple):
     since: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Watch:
     """The last check for engines that hang (`wedged`). at: when, on the caller's clock. stills: engines that
@@ -85,6 +88,7 @@ class Whole(NamedTuple):
     traffic: Traffic
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Known:
     """See the module. Times are seconds on the caller's clock.

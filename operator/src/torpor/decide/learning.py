@@ -16,12 +16,14 @@ uncertainty, not without bound. No constant leaves [1/50, 20] times its start, s
 gateway believes a request to be: prefixes found in the cache, answers longer than thought.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 from torpor.decide.samples import Sample
 
 VERSION = 1
@@ -40,6 +42,7 @@ Vector = tuple[float, float, float, float]
 Triangle = tuple[float, ...]  # the upper triangle of a symmetric 4 × 4 matrix, by rows
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Learned:
     """A fleet's step costs: `start` in ms (a, b, c, d), their multipliers and these multipliers' covariance.
@@ -82,7 +85,18 @@ class Learned:
     def hardware(self, base: Hardware) -> Hardware:
         """Return `base` with what was learned; sizes are the engine's own business and stay."""
         a, b, c, d = self.constants
-        return replace(base, a=a, b=b, c=c, d=d, guessed=self.guessed and not self.proven)
+        return Hardware(
+            base.name,
+            a,
+            b,
+            c,
+            d,
+            base.kv_tokens,
+            base.max_num_seqs,
+            base.max_num_batched_tokens,
+            base.source,
+            self.guessed and not self.proven,
+        )
 
 
 def begin(hardware: Hardware, revision: str = "") -> Learned:
@@ -123,14 +137,26 @@ def calibrate(learned: Learned, shown: float, expected: float, seconds: float) -
     ratio left out. Both outside [0.1, 0.9] say nothing: an idle engine shows no step, a saturated one always
     the same.
     """
-    usable = all(math.isfinite(x) and LINEAR[0] <= x <= LINEAR[1] for x in (shown, expected))
-    if not usable or not 0 < seconds < math.inf:
+    low, high = LINEAR
+    if not (low <= shown <= high and low <= expected <= high and 0 < seconds < math.inf):
         return learned
     share = min(seconds, 60.0) / min(RATIO_SECONDS / 5 + learned.ratio_seconds + seconds, RATIO_SECONDS)
     change = math.log(shown / expected) - math.log(learned.ratio)
     log_ratio = math.log(learned.ratio) + min(share, 1.0) * max(-0.7, min(0.7, change))
     ratio = max(RATIO_BOUNDS[0], min(RATIO_BOUNDS[1], math.exp(log_ratio)))
-    return replace(learned, ratio=ratio, ratio_seconds=min(learned.ratio_seconds + seconds, RATIO_SECONDS))
+    return Learned(
+        learned.start,
+        learned.guessed,
+        learned.multipliers,
+        learned.covariance,
+        learned.samples,
+        learned.error,
+        learned.surprises,
+        ratio,
+        min(learned.ratio_seconds + seconds, RATIO_SECONDS),
+        learned.revision,
+        learned.recent,
+    )
 
 
 def to_dict(learned: Learned) -> dict[str, Any]:
@@ -181,23 +207,33 @@ def _step(learned: Learned, sample: Sample) -> Learned:
     error = sample.step_ms / predicted - 1.0
     known = _covariance(learned)
     wide = _wide(learned.guessed)
-    faded = tuple((1 - FADE) * p + FADE * w for p, w in zip(known, wide, strict=True))
+    faded = tuple([(1 - FADE) * p + FADE * w for p, w in zip(known, wide, strict=True)])
     gain = _times(faded, h)
     noise = NOISE**2 + sample.noise**2
     variance = max(_dot(h, gain) + noise, noise)
     limit = GATE * math.sqrt(variance)
     surprises = _surprises(learned.surprises, error, limit)
     pull = max(-limit, min(limit, error)) / variance
-    m = tuple(max(LOWEST, min(HIGHEST, x + pull * g)) for x, g in zip(learned.multipliers, gain, strict=True))
-    covariance = tuple(faded[_AT[i][j]] - gain[i] * gain[j] / variance for i in range(4) for j in range(i, 4))
+    x, g = learned.multipliers, gain
+    m = (
+        _held(x[0] + pull * g[0]),
+        _held(x[1] + pull * g[1]),
+        _held(x[2] + pull * g[2]),
+        _held(x[3] + pull * g[3]),
+    )
+    covariance = tuple([p - gain[i] * gain[j] / variance for p, (i, j) in zip(faded, _PAIRS, strict=True)])
     changed = abs(surprises) >= SURPRISES
-    return replace(
-        learned,
-        multipliers=(m[0], m[1], m[2], m[3]),
+    return Learned(
+        learned.start,
+        learned.guessed,
+        multipliers=m,
         covariance=wide if changed else covariance,
         samples=0.0 if changed else learned.samples + 1,
         error=learned.error + (min(abs(error), 2.0) - learned.error) / min(learned.samples + 1, 20),
         surprises=0 if changed else surprises,
+        ratio=learned.ratio,
+        ratio_seconds=learned.ratio_seconds,
+        revision=learned.revision,
         recent=(*learned.recent, sample)[-RECENT:],
     )
 
@@ -209,10 +245,16 @@ def _surprises(before: int, error: float, limit: float) -> int:
     return before + sign if before * sign >= 0 else sign
 
 
+def _held(multiplier: float) -> float:
+    return max(LOWEST, min(HIGHEST, multiplier))
+
+
 def _repeated(sample: Sample, recent: tuple[Sample, ...]) -> bool:
-    return sample in recent
+    step = sample.step_ms  # told apart by one number, nearly always
+    return any(old.step_ms == step and old == sample for old in recent)
 
 
+@functools.cache
 def _wide(guessed: bool) -> Triangle:
     """Covariance of the start: variance common to all four, and of each alone. A table's row is off by a
     third, a guess by as much as itself.
@@ -222,6 +264,7 @@ def _wide(guessed: bool) -> Triangle:
 
 
 _AT = [[0, 1, 2, 3], [1, 4, 5, 6], [2, 5, 7, 8], [3, 6, 8, 9]]  # where (i, j) stands in a triangle
+_PAIRS = [(i, j) for i in range(4) for j in range(i, 4)]  # what stands where
 
 
 def _covariance(learned: Learned) -> Triangle:

@@ -14,10 +14,11 @@ lowers nothing before it has watched for itself. The text of a dump stays below 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torpor.decide.known import Known
+from torpor.decide.quick import quick
 
 LONGEST_GAP = 30.0  # seconds between two looks after which the history does not count as watched
 MOST_BYTES = 32 * 1024  # of a dump as JSON
@@ -25,6 +26,7 @@ VERSION = 1
 NOTHING = Known()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Times are seconds on the caller's monotonic clock.
@@ -67,7 +69,20 @@ class Memory:
                 overslept=self.overslept,
                 known=self.known,
             )
-        return replace(self, seen_at=now)
+        return Memory(
+            now,
+            self.watched_since,
+            self.recommendations,
+            self.idle_since,
+            self.arrivals,
+            self.short_since,
+            self.closed,
+            self.closed_demand,
+            self.wanted_at,
+            self.overslept,
+            self.queued_since,
+            self.known,
+        )
 
     def watched(self, now: float) -> float:
         """Seconds of unbroken watching up to `now`."""

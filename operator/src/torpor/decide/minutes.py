@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torpor.decide.quick import quick
 from torpor.decide.values import Unknown, Value, measured
 
 MINUTE = 60.0  # seconds
@@ -30,6 +31,7 @@ class Minute(NamedTuple):
     rate: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Meter:
     """The minute that is being filled. until: end of the last look (UTC seconds). amount: rate × seconds so
@@ -54,6 +56,15 @@ class Meter:
         start = since if self.until is None else max(since, self.until)
         if until <= start:
             return self, ()
+        if (
+            self.until is not None
+            and not isinstance(known, Unknown)
+            and until - since <= LONGEST_LOOK
+            and math.floor(self.until / MINUTE) == math.floor(start / MINUTE)
+            and until < (math.floor(start / MINUTE) + 1) * MINUTE
+        ):  # nearly every look: it goes on with the minute under way and does not end it
+            seconds = until - start
+            return Meter(until, self.amount + known * seconds, self.covered + seconds), ()
         seen = not isinstance(known, Unknown) and until - since <= LONGEST_LOOK
         closed: list[Minute] = []
         filling, amount, covered = self._number(start), self.amount, self.covered

@@ -10,6 +10,7 @@ are never added up: in-flight only answers the question whether a fleet is idle.
 from dataclasses import dataclass, field
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 from torpor.decide.samples import Counters
 from torpor.decide.schedule import Standing
 from torpor.decide.values import Unknown, Value
@@ -19,6 +20,7 @@ NO_GATEWAY = Unknown("no gateway reports")
 NO_REPORT = Unknown("no report")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One pod of the fleet that is not terminating.
@@ -42,6 +44,7 @@ class Engine:
     report_age: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What all gateways counted together since this process began to listen; only differences mean anything.
@@ -60,6 +63,7 @@ class Tally:
     products: float = 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What the gateways hold for the fleet, summed over those that report.
@@ -82,6 +86,7 @@ class Demand:
     age: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One look at one fleet.
@@ -102,9 +107,10 @@ class Observation:
     ready: tuple[Engine, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ready", tuple(engine for engine in self.engines if engine.ready))
+        object.__setattr__(self, "ready", tuple([engine for engine in self.engines if engine.ready]))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the owner asked for, with the periods that the fleet's measured cold start gives.
@@ -150,16 +156,22 @@ class Policy:
     @property
     def closed(self) -> bool:
         """Whether the schedule allows no replica."""
+        if self.schedule is None:
+            return False
         return self.standing is not None and self.standing.state.closed
 
     @property
     def floor(self) -> int:
         """The highest floor of the owner and the schedule, before any ceiling."""
+        if self.schedule is None:
+            return max(self.min_replicas, 0)
         asked = self.standing.state.limits.floor if self.standing else None
         return max(self.min_replicas, asked or 0)
 
     @property
     def ceiling(self) -> int:
         """The lowest ceiling of the owner and the schedule."""
+        if self.schedule is None:
+            return self.max_replicas
         allowed = self.standing.state.limits.ceiling if self.standing else None
         return self.max_replicas if allowed is None else min(self.max_replicas, allowed)

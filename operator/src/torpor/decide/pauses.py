@@ -10,16 +10,18 @@ Times that were not watched belong to no pause: after a break the record starts 
 before are lost rather than guessed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torpor.decide.economics import NO_PAUSES, PAUSES
 from torpor.decide.histogram import Histogram
+from torpor.decide.quick import quick
 
 LONGEST = 64  # steps kept; beyond, the highest need is forgotten and ends no pause
 MOST_LEARNED = 16  # pauses learned from one rise: a jump to a thousand replicas is no thousand pauses
 LONGEST_BREAK = 300.0  # seconds between two looks after which pauses were not watched
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Pauses:
     """steps: (time at which this need was last seen, need), needs falling, times rising, the present last.
@@ -34,9 +36,11 @@ class Pauses:
         """Return the record with the replicas needed at `now` (seconds, a clock that does not jump)."""
         need = max(need, 0)
         if not self.steps or not 0 <= now - self.steps[-1][0] <= LONGEST_BREAK:
-            return replace(self, steps=((now, need),))
+            return Pauses(((now, need),), self.asleep, self.surplus)
         asleep, surplus = self.asleep, self.surplus
         before = self.steps[-1][1]
+        if need == before:  # nothing begins or ends; those before need more
+            return Pauses((*self.steps[:-1], (now, need))[-LONGEST:], asleep, surplus)
         for level in range(before + 1, min(need, before + MOST_LEARNED) + 1):
             last = next((at for at, number in reversed(self.steps) if number >= level), None)
             if last is None:
@@ -45,7 +49,7 @@ class Pauses:
                 asleep = asleep.add(now - last)
             else:
                 surplus = surplus.add(now - last)
-        kept = tuple(step for step in self.steps if step[1] > need)
+        kept = [step for step in self.steps if step[1] > need]
         return Pauses((*kept, (now, need))[-LONGEST:], asleep, surplus)
 
     def dump(self) -> dict[str, object]:

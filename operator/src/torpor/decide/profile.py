@@ -21,13 +21,15 @@ and reading the memory changes nothing.
 
 import base64
 import binascii
+import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
 from torpor.decide.minutes import MINUTE, MOST, Minute
+from torpor.decide.quick import quick
 
 SLOT_MINUTES = 5
 SLOTS_PER_DAY = 24 * 60 // SLOT_MINUTES
@@ -42,6 +44,7 @@ VERSION = 1
 _MONDAY = 3 * 24 * 60  # the epoch was a Thursday: minutes from the Monday before it
 _CELL = Struct(">HHB")  # a slot: the codes of median and high, and its visits (0: never seen)
 _DAYS = (OWN_DAY, *(NEARER**back for back in range(6)))  # weights of the own weekday and the six days before
+_BACK = tuple(back * SLOTS_PER_DAY for back in range(len(_DAYS)))  # slots to the same time of those days
 # value = unit × (e^(code × step) − 1): zero is exact, steps are 0.05 %, the largest is 1.7e11
 _UNIT, _STEP = 0.001, 0.0005
 
@@ -55,6 +58,7 @@ class Usual(NamedTuple):
     high: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The week, with the slot that is being filled. table: five bytes per slot, Monday 00:00 first. slot: the
@@ -72,7 +76,7 @@ class Profile:
         slot = _slot(minute.number, offset)
         rate = min(max(minute.rate, 0.0), MOST)
         if slot == self.slot:
-            return replace(self, samples=(*self.samples, rate)[-SLOT_MINUTES:])
+            return Profile(self.table, slot, (*self.samples, rate)[-SLOT_MINUTES:])
         return Profile(self._committed(), slot, (rate,))
 
     def _committed(self) -> bytes:
@@ -92,19 +96,9 @@ class Profile:
         """Return what is usual in a local slot (counted from the epoch's Monday), from the same time of
         previous days and weeks; None where none of them was seen.
         """
-        medians: list[tuple[int, float]] = []
-        highs: list[tuple[int, float]] = []
-        for back, weight in enumerate(_DAYS):
-            index = (slot - back * SLOTS_PER_DAY) % SLOTS
-            median, high, visits = _CELL.unpack_from(self.table, index * _CELL.size)
-            if visits:
-                told = weight * visits / (visits + 2) if back == 0 else weight
-                medians.append((median, told))
-                highs.append((high, told))
-        if not medians:
-            return None
-        usual = _value(_middle(medians))
-        return Usual(usual, max(usual, _value(_middle(highs))))
+        table, size = self.table, _CELL.size
+        places = [(slot - back) % SLOTS * size for back in _BACK]
+        return _usual(b"".join([table[place : place + size] for place in places]))
 
     def ahead(
         self, minute: int, minutes: int, offset: float, share: float
@@ -116,9 +110,12 @@ class Profile:
         now, first, last = (_place(minute + after, offset) for after in (0, 1, minutes))
         known = {slot: self.at(slot) for slot in range(math.floor(now), math.ceil(last) + 1)}
         knots = [first, *range(math.ceil(first), math.floor(last) + 1), last]
-        values = (_between(known, place, share) for place in knots)
-        peak = max((value for value in values if value is not None), default=None)
-        return _between(known, now, 0.5), peak
+        high = {slot: usual and _spread(usual, share) for slot, usual in known.items()}
+        values = [_between(high, place) for place in knots]
+        peak = max([value for value in values if value is not None], default=None)
+        around = (math.floor(now), math.ceil(now))
+        middle = {slot: (usual := known[slot]) and _spread(usual, 0.5) for slot in around}
+        return _between(middle, now), peak
 
     @property
     def seen(self) -> int:
@@ -152,6 +149,24 @@ class Profile:
         return cls(table) if len(table) == SLOTS * _CELL.size else cls()
 
 
+@functools.lru_cache(maxsize=8192)
+def _usual(cells: bytes) -> Usual | None:
+    """What is usual by the cells of a slot and of the six days before it. A slot is asked for at many looks
+    before it passes, and its cells stand still meanwhile.
+    """
+    medians: list[tuple[int, float]] = []
+    highs: list[tuple[int, float]] = []
+    for back, (median, high, visits) in enumerate(_CELL.iter_unpack(cells)):
+        if visits:
+            told = _DAYS[back] * visits / (visits + 2) if back == 0 else _DAYS[back]
+            medians.append((median, told))
+            highs.append((high, told))
+    if not medians:
+        return None
+    usual = _value(_middle(medians))
+    return Usual(usual, max(usual, _value(_middle(highs))))
+
+
 def _slot(minute: int, offset: float) -> int:
     return (minute + round(offset / MINUTE) + _MONDAY) // SLOT_MINUTES
 
@@ -161,14 +176,15 @@ def _place(minute: int, offset: float) -> float:
     return (minute + round(offset / MINUTE) + _MONDAY - (SLOT_MINUTES - 1) / 2) / SLOT_MINUTES
 
 
-def _between(known: Mapping[int, Usual | None], place: float, share: float) -> float | None:
-    """The quantile `share` at a place between two slots; where one of them is unknown, of the other."""
-    before, after = known[math.floor(place)], known[math.ceil(place)]
-    if before is None or after is None:
-        other = before or after
-        return None if other is None else _spread(other, share)
-    first, second = _spread(before, share), _spread(after, share)
-    return first + (place - math.floor(place)) * (second - first)
+def _between(known: Mapping[int, float | None], place: float) -> float | None:
+    """The value at a place between two slots; where one of them is unknown, of the other."""
+    low = math.floor(place)
+    first, second = known[low], known[math.ceil(place)]
+    if first is None:
+        return second
+    if second is None:
+        return first
+    return first + (place - low) * (second - first)
 
 
 def _spread(usual: Usual, share: float) -> float:
@@ -176,8 +192,13 @@ def _spread(usual: Usual, share: float) -> float:
     the log-odds of `share`, as in a logistic distribution, at most half as far again as the 90th percentile
     (five samples a visit know nothing beyond), and is never below the median.
     """
+    return usual.median + _distance(share) * (usual.high - usual.median)
+
+
+@functools.lru_cache(maxsize=16)
+def _distance(share: float) -> float:
     odds = math.log(share / (1 - share)) / math.log(HIGH / (1 - HIGH)) if 0 < share < 1 else math.inf
-    return usual.median + min(max(odds, 0.0), 1.5) * (usual.high - usual.median)
+    return min(max(odds, 0.0), 1.5)
 
 
 def _of(samples: tuple[float, ...], share: float) -> float:

@@ -18,6 +18,7 @@ from torpor.decide.gauges import Gauges, count
 from torpor.decide.known import Known
 from torpor.decide.memory import Memory, remember
 from torpor.decide.observation import Observation, Policy
+from torpor.decide.quick import quick
 from torpor.decide.study import load as load_now
 from torpor.decide.study import paused, study, works
 from torpor.decide.values import Unknown, Value, measured
@@ -29,6 +30,7 @@ PATIENCE = 2.0  # cold starts for which the plan is believed against a queue, an
 SHORTEST_WINDOW = 30.0  # seconds: a lower need that lasts less is noise, whatever a start costs
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Starting:
     """Replicas that are not ready: how many still have credit, and when the first of them loses it (caller's
@@ -37,6 +39,9 @@ class _Starting:
 
     credited: int
     first_deadline: float | None
+
+
+NONE_STARTING = _Starting(0, None)
 
 
 def decide(observation: Observation, policy: Policy, memory: Memory, now: float) -> tuple[Decision, Memory]:
@@ -49,7 +54,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     watch, observation = trusted(memory.known, observation, now)
     known = study(memory.known, observation, policy, now, watch)
     gauges = count(observation)
-    starting, memory = _starting(observation, policy, memory, now)
+    starting, short_since = _starting(observation, policy, memory, now)
     arrived = memory.arrivals is not None and observation.demand.arrivals != memory.arrivals
     wanted = arrived or _positive(observation.demand.held) or _positive(observation.demand.queued)
     silent = not arrived and _silent(observation, gauges)
@@ -58,8 +63,9 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         idle_since = None
     idle_for = None if idle_since is None else now - idle_since
 
-    work = _work(known, observation, policy, gauges, wanted=wanted)
-    readings = signals.read(observation, policy, gauges)
+    found = signals.waiting(observation, gauges)
+    work = _work(known, observation, policy, found, wanted=wanted)
+    readings = signals.read(observation, policy, gauges, found)
     if work.reading is not None:
         readings = (*readings, work.reading)
     counted = [reading.raw for reading in readings if reading.raw is not None]
@@ -70,32 +76,23 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         observation, policy, memory, now, arrived=arrived, woken=starting.credited > 0
     )
     complete = _complete(readings)
-    queue = readings[0].raw or 0
-    queued_since = None
-    if 0 < observation.replicas < queue:
-        queued_since = now if memory.queued_since is None else memory.queued_since
-    sure = work.reading is not None and work.model is not None and work.model.proven
-    planned = None
-    if sure and work.reading and not work.reading.partial and not policy.queue_target_given:
-        planned = work.reading.raw
-    start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
-    patience = start + Staffing().drain_seconds
-    late = queued_since is not None and now - queued_since > patience
-    enough = drained(readings, planned, observation.replicas, late=late)
-    needed = enough or base
+    queue = _queue(readings, work, observation, policy, since=memory.queued_since, now=now)
+    needed = queue.enough or base
     known = paused(known, (0 if silent else max(needed, 1)) if complete else None, now)
     soon = needed if ahead.replicas is None or observation.replicas == 0 else max(needed, ahead.replicas)
     careful = soon if complete else max(soon, observation.replicas)
-    memory = replace(
-        memory,
-        arrivals=observation.demand.arrivals,
+    memory = Memory(
+        seen_at=now,
+        watched_since=memory.watched_since,
+        recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
         idle_since=idle_since,
-        wanted_at=now if wanted else memory.wanted_at,
+        arrivals=observation.demand.arrivals,
+        short_since=short_since,
         closed=policy.closed,
         closed_demand=closed_demand,
-        recommendations=remember(memory.recommendations, careful, now, _longest_window(policy)),
+        wanted_at=now if wanted else memory.wanted_at,
         overslept=ahead.asleep > 0 and memory.overslept,
-        queued_since=queued_since,
+        queued_since=queue.since,
         known=known,
     )
     facts = Facts(
@@ -112,8 +109,8 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         ahead=ahead,
         window=window,
         idle=idle,
-        drained=enough,
-        patience=patience,
+        drained=queue.enough,
+        patience=queue.patience,
     )
     lines: list[ClampLine] = []
     for clamp in CLAMPS:
@@ -121,7 +118,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
         if verdict is not None and verdict[0] != facts.asked:
             number, message = verdict
             lines.append(ClampLine(clamp.name, facts.asked, number, message))
-            facts = replace(facts, asked=number)
+            facts = facts.asking(number)
     if facts.asked == 0 and ahead.asleep and any(line.name == "IdleToZero" for line in lines):
         memory = replace(memory, overslept=True)
     reason, message = _why(facts, base, tuple(lines), work)
@@ -148,6 +145,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     return answer, memory
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Work:
     """The signal of arriving work; all None where it is none here."""
@@ -168,23 +166,64 @@ class _Work:
         return rate if isinstance(rate, float) else None
 
 
-def _work(known: Known, observation: Observation, policy: Policy, gauges: Gauges, *, wanted: bool) -> _Work:
+NO_WORK = _Work()
+
+
+def _work(
+    known: Known, observation: Observation, policy: Policy, found: signals.Waiting, *, wanted: bool
+) -> _Work:
     """Read the arriving work. What an empty fleet's averages still hold of requests that went is no demand:
     at zero somebody has to want it.
     """
     model = known.model
     if model is None or not works(policy):
-        return _Work()
-    found = signals.waiting(observation, gauges)
+        return NO_WORK
     load = load_now(known, observation, found)
     if load is None:
-        return _Work()
+        return NO_WORK
     asked = load
     if observation.replicas == 0 and not wanted and not isinstance(load.requests, Unknown):
-        asked = replace(load, requests=0.0, prompt_tokens=0.0)
+        asked = Load(0.0, 0.0, load.waiting, load.waiting_prompt_tokens, load.complete, load.gap)
     needed, gap = assess(asked, model)
     reading = reading_of(needed, gap or found.gap, model, observation.replicas, found.age)
     return _Work(reading, needed, load, model)
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """A queue against the plan. since: when it began to ask for more replicas than there are (caller's
+    clock), None while it does not. patience: seconds for which the plan is believed against it. enough:
+    replicas that work it off by themselves, None where nobody can say so (`clamps.drained`).
+    """
+
+    since: float | None
+    patience: float
+    enough: int | None
+
+
+def _queue(
+    readings: tuple[signals.Reading, ...],
+    work: _Work,
+    observation: Observation,
+    policy: Policy,
+    *,
+    since: float | None,
+    now: float,
+) -> _Queue:
+    """Judge the queue at `now`. since: of the last look."""
+    if not 0 < observation.replicas < (readings[0].raw or 0):
+        since = None
+    elif since is None:
+        since = now
+    sure = work.reading is not None and work.model is not None and work.model.proven
+    planned = None
+    if sure and work.reading and not work.reading.partial and not policy.queue_target_given:
+        planned = work.reading.raw
+    start = policy.credit_seconds if policy.cold_start is None else PATIENCE * policy.cold_start
+    patience = start + Staffing().drain_seconds
+    late = since is not None and now - since > patience
+    return _Queue(since, patience, drained(readings, planned, observation.replicas, late=late))
 
 
 def _window(known: Known, policy: Policy) -> float:
@@ -219,7 +258,8 @@ def _silent(observation: Observation, gauges: Gauges) -> bool:
     demand = observation.demand
     if not demand.complete or not gauges.idle:
         return False
-    return all(measured(gauge) == 0 for gauge in (demand.held, demand.queued, demand.in_flight))
+    held, queued, in_flight = demand.held, demand.queued, demand.in_flight
+    return measured(held) == 0 and measured(queued) == 0 and measured(in_flight) == 0
 
 
 def _unsure(observation: Observation) -> bool:
@@ -254,8 +294,12 @@ def _closed_demand(
 
 def _starting(
     observation: Observation, policy: Policy, memory: Memory, now: float
-) -> tuple[_Starting, Memory]:
-    """Count the replicas that are on their way: pods that are not ready, and pods that do not exist yet."""
+) -> tuple[_Starting, float | None]:
+    """Count the replicas that are on their way: pods that are not ready, and pods that do not exist yet; and
+    since when there are fewer pods than asked for.
+    """
+    if len(observation.ready) == len(observation.engines) >= observation.replicas:
+        return NONE_STARTING, None
     lives = [
         policy.credit_seconds - max(0.0, engine.age)
         for engine in observation.engines
@@ -268,25 +312,27 @@ def _starting(
         lives += [policy.credit_seconds - (now - short_since)] * short
     alive = [life for life in lives if life > 0]
     starting = _Starting(len(alive), now + min(alive) if alive else None)
-    return starting, replace(memory, short_since=short_since)
+    return starting, short_since
 
 
 def _look_at(facts: Facts, starting: _Starting, policy: Policy) -> float | None:
     """The earliest moment at which time alone can change the answer."""
-    times = []
+    times, memory = [], facts.memory
     if policy.schedule_ends_in is not None:
         times.append(facts.now + policy.schedule_ends_in)
-    if facts.current > 0 and policy.floor == 0 and not policy.closed and facts.memory.idle_since is not None:
-        times.append(facts.memory.idle_since + facts.idle)
-    if facts.current > 0 and policy.closed:
-        since = (facts.memory.closed_demand, facts.memory.watched_since)
-        times += [start + facts.idle for start in since if start is not None]
     if starting.first_deadline is not None:
         times.append(starting.first_deadline)
-    if facts.memory.watched_since is not None and any(r.raw is not None for r in facts.readings):
-        window_ends = [facts.memory.watched_since, *(at for at, _ in facts.memory.recommendations)]
-        if facts.current > max(1, policy.floor):
-            times += [start + facts.window for start in window_ends]
+    if facts.current > 0:
+        floor = policy.floor
+        if policy.closed:
+            since = (memory.closed_demand, memory.watched_since)
+            times += [start + facts.idle for start in since if start is not None]
+        elif floor == 0 and memory.idle_since is not None:
+            times.append(memory.idle_since + facts.idle)
+        told = memory.watched_since is not None and any(r.raw is not None for r in facts.readings)
+        if told and facts.current > max(1, floor):
+            window_ends = (memory.watched_since, *(at for at, _ in memory.recommendations))
+            times += [start + facts.window for start in window_ends if start is not None]
     later = [time for time in times if time > facts.now]
     return min(later) if later else None
 

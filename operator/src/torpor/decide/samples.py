@@ -15,6 +15,7 @@ or too long to mean one thing, and an engine whose counters stand still while it
 import math
 from dataclasses import dataclass
 
+from torpor.decide.quick import quick
 from torpor.decide.values import Unknown, Value, measured
 
 SHORTEST = 2.0  # seconds: below, a step more or less is a tenth of the answer
@@ -27,6 +28,7 @@ SMALLEST_BATCH = 8  # by a gauge: the mean of two readings of a Poisson number i
 NOT_REPORTED = Unknown("not reported")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What one replica reported at `at` (seconds on the caller's clock).
@@ -50,6 +52,7 @@ class Counters:
     gap_seconds: Value = NOT_REPORTED
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A step: how long (ms), over how many sequences, cached tokens and prompt tokens. noise: relative

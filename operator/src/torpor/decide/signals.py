@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from torpor.decide.gauges import Gauges, count
 from torpor.decide.observation import Observation, Policy
+from torpor.decide.quick import quick
 from torpor.decide.values import Unknown, Value, measured
 
 TOLERANCE = 0.1  # share of the target within which a reading asks for nothing
@@ -30,6 +31,7 @@ QUEUE_DEPTH = "queueDepth"
 KV_CACHE_UTILIZATION = "kvCacheUtilization"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One signal at one look.
@@ -49,12 +51,14 @@ class Reading:
     age: float | None = None
 
 
-def read(observation: Observation, policy: Policy, gauges: Gauges | None = None) -> tuple[Reading, ...]:
-    """Read the two signals of waiting and of cache. The order is that of the status. gauges: of the
+def read(
+    observation: Observation, policy: Policy, gauges: Gauges | None = None, found: "Waiting | None" = None
+) -> tuple[Reading, ...]:
+    """Read the two signals of waiting and of cache. The order is that of the status. gauges, found: of the
     observation, where they were counted already.
     """
     counted = gauges or count(observation)
-    found = waiting(observation, counted)
+    found = found or waiting(observation, counted)
     queue = queue_depth(observation, policy, counted, found)
     return queue, kv_cache_utilization(observation, policy, counted)
 
@@ -99,11 +103,11 @@ def waiting(observation: Observation, gauges: Gauges) -> Waiting:
     """Count those who wait: inside the engines, and at the gateways beyond what free places take at once."""
     demand = observation.demand
     inside, gap = gauges.waiting.total, gauges.waiting.gap
-    parts = [measured(demand.held), measured(demand.queued)]
-    known = [part for part in parts if not isinstance(part, Unknown)]
+    parts = measured(demand.held), measured(demand.queued)
     gaps = {f"gateways: {part.reason}" for part in parts if isinstance(part, Unknown)}
     if not gap:
-        gap = "; ".join(sorted(gaps)) or ("" if demand.complete else demand.gap)
+        gap = "; ".join(sorted(gaps)) if gaps else "" if demand.complete else demand.gap
+    known = [part for part in parts if not isinstance(part, Unknown)]
     if not known and inside is None:
         return Waiting(Unknown(gap or "nothing reports"), 0.0, gap)
     held = sum(known)
@@ -140,9 +144,10 @@ def _replicas(load: float, replicas: int, target: float, load_of: Callable[[int]
     """Replicas for `load` (in total, in units of `target`), seen with `replicas` ready ones; at least 1."""
     if load > replicas * target * (1 + TOLERANCE):
         return math.ceil(load / target - EPSILON)
-    for fewer in range(max(1, math.ceil(load / target - EPSILON)), replicas):
-        if load_of(fewer) <= fewer * target * (1 - TOLERANCE):
-            return fewer
+    if replicas > 1:
+        for fewer in range(max(1, math.ceil(load / target - EPSILON)), replicas):
+            if load_of(fewer) <= fewer * target * (1 - TOLERANCE):
+                return fewer
     return replicas
 
 

@@ -15,7 +15,6 @@ is `MODEL_SECONDS` old, and the look that ends a minute does nothing else.
 """
 
 import math
-from dataclasses import replace
 
 from torpor.decide import economics, learning, samples, traffic
 from torpor.decide.forecast import horizon_minutes, newsvendor
@@ -45,14 +44,17 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
     """Return what is known after a look at `now` (seconds, monotonic). watch: this look's check for engines
     that hang.
     """
-    seconds, counts = _counted(known, observation, now)
+    told = observation.demand.tally
+    if told is not None and not _sound(told):
+        told = None
+    seconds, counts = _counted(known, told, now)
     tally, tally_at, whole, seen = known.tally, known.tally_at, known.whole, known.traffic
     if whole is not None and counts is not None:
         seen = traffic.observe(whole.traffic, counts)
-    if observation.demand.tally is not None and seconds != 0 and _sound(observation.demand.tally):
-        tally, tally_at = observation.demand.tally, now
+    if told is not None and seconds != 0:
+        tally, tally_at = told, now
         if observation.demand.complete or whole is None:
-            whole = Whole(tally, now, seen)
+            whole = Whole(told, now, seen)
     learned, counters, model, model_at = known.learned, known.counters, known.model, known.model_at
     meter, track, profile = known.meter, known.track, known.profile
     kept, ended = known.kept, False
@@ -111,11 +113,12 @@ def load(known: Known, observation: Observation, found: Waiting) -> Load | None:
         gone = Unknown("the gateways' counts are missing")
         return Load(gone, gone, waiting, complete=False, gap=demand.gap or gone.reason)
     now = load_of(known.traffic, waiting, complete=demand.complete, gap=demand.gap)
-    if found.outside > 0:
-        now = replace(now, waiting_prompt_tokens=_waiting_prompts(known, observation, found))
-    if not _sound(demand.tally):
-        return replace(now, requests=Unknown("the gateways' counts are impossible"))
-    return now
+    sound = _sound(demand.tally)
+    if sound and found.outside <= 0:
+        return now
+    requests = now.requests if sound else Unknown("the gateways' counts are impossible")
+    prompts = _waiting_prompts(known, observation, found) if found.outside > 0 else now.waiting_prompt_tokens
+    return Load(requests, now.prompt_tokens, waiting, prompts, now.complete, now.gap)
 
 
 def _waiting_prompts(known: Known, observation: Observation, found: Waiting) -> Value:
@@ -134,7 +137,24 @@ def _waiting_prompts(known: Known, observation: Observation, found: Waiting) -> 
 
 def paused(known: Known, need: int | None, now: float) -> Known:
     """Remember how many replicas were needed; None: that is not known."""
-    return known if need is None else replace(known, pauses=known.pauses.add(need, now))
+    if need is None:
+        return known
+    return Known(
+        known.learned,
+        known.traffic,
+        known.profile,
+        known.track,
+        known.pauses.add(need, now),
+        known.meter,
+        known.tally,
+        known.tally_at,
+        known.counters,
+        known.model,
+        known.model_at,
+        known.kept,
+        known.watch,
+        known.whole,
+    )
 
 
 def _periods(known: Known, policy: Policy, now: float) -> Kept | None:
@@ -163,11 +183,13 @@ def _sound(tally: Tally) -> bool:
     )
 
 
-def _counted(known: Known, observation: Observation, now: float) -> tuple[float, Counts | None]:
-    """Seconds since the last counts, and what was counted since the last whole look where that is known."""
-    tally, whole, at = observation.demand.tally, known.whole, known.tally_at
+def _counted(known: Known, tally: Tally | None, now: float) -> tuple[float, Counts | None]:
+    """Seconds since the last counts, and what was counted since the last whole look where that is known.
+    tally: of this look, None where it is missing or impossible.
+    """
+    whole, at = known.whole, known.tally_at
     seconds = math.nan if at is None else now - at
-    if tally is None or whole is None or not seconds > 0 or not _sound(tally):
+    if tally is None or whole is None or not seconds > 0:
         return seconds, None
     before = whole.tally
     grown = Counts(
@@ -212,12 +234,14 @@ def _metered(
         seconds = counts.seconds
         rate = arriving(model, counts.arrivals, counts.prompt_tokens) / seconds
     meter, ended = meter.read(rate, wall - seconds, wall)
+    if not ended:
+        return meter, track, profile, False
     offset = observation.offset if math.isfinite(observation.offset) else 0.0
     horizon = horizon_minutes(policy.cold_start or 0.0, LOOK_SECONDS)
     for minute in ended:
         track = track.add(minute, profile, offset, horizon, share(policy.cold_start))
         profile = profile.add(minute, offset)
-    return meter, track, profile, bool(ended)
+    return meter, track, profile, True
 
 
 def _learned(

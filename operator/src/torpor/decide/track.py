@@ -20,6 +20,7 @@ from typing import NamedTuple
 from torpor.decide.histogram import Histogram, Scale, is_amount
 from torpor.decide.minutes import Minute
 from torpor.decide.profile import Profile
+from torpor.decide.quick import quick
 from torpor.decide.views import NO_BELIEF, NO_LEVELS, RATIO_BOUND, Belief, Levels
 
 LONGEST_HORIZON = 45  # minutes; a start takes at most half an hour before it counts as failed
@@ -64,6 +65,7 @@ class Promise(NamedTuple):
         return self.blend >= 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Track:
     """What forecasting remembers. recent: the last minutes. promises: forecasts whose time is not over, the
@@ -99,16 +101,37 @@ class Track:
         typical = track.typical
         if minute.rate > 0:
             typical += (minute.rate - typical) / traffic
-        track = replace(
-            track,
-            recent=(*track.recent, minute)[-LONGEST_HORIZON:],
-            levels=track.levels.add(minute.rate, usual, gap),
-            typical=typical,
-            traffic=traffic,
+        track = Track(
+            (*track.recent, minute)[-LONGEST_HORIZON:],
+            track.levels.add(minute.rate, usual, gap),
+            track.promises,
+            typical,
+            traffic,
+            *track._learned,
         )
         track = track._settled(share)
         promise = track.foresee(peak, horizon, share)
-        return replace(track, promises=(*track.promises, promise)[-LONGEST_HORIZON:])
+        return track._promising((*track.promises, promise)[-LONGEST_HORIZON:])
+
+    @property
+    def _learned(
+        self,
+    ) -> tuple[Belief, Histogram, Histogram, Histogram, float, float, float, bool]:
+        """The fields from `belief` on, which only a score changes."""
+        return (
+            self.belief,
+            self.quiet,
+            self.busy,
+            self.straying,
+            self.loss,
+            self.naive_loss,
+            self.scored,
+            self.dropped,
+        )
+
+    def _promising(self, promises: tuple[Promise, ...]) -> "Track":
+        """The track with other promises."""
+        return Track(self.recent, self.levels, promises, self.typical, self.traffic, *self._learned)
 
     def _watched(self, minute: Minute) -> "Track":
         """Forget the present where it was not watched, or where the wall clock was set back."""
@@ -127,25 +150,26 @@ class Track:
         """
         made = self.recent[-1].number
         naive = self.levels.alone[0].rate
-        naive_quantile = self._strayed(naive, self.straying, share)
+        usual = self.straying.quantile(share) if self.straying.weight >= LEARNED else 1.0
+        naive_quantile = self._strayed(naive, usual)
         if peak is None:
             return Promise(made, horizon, (), -1.0, naive, -1.0, naive_quantile, busy=False, learns=False)
         bases = self.levels.bases(peak, self.typical)
         blend = self.belief.blend(bases)
         border = QUIET * self.typical
         busy = blend > border
-        quantile = self._strayed(min(blend, border), self.quiet, share)
+        # As long as the errors of such hours are few, demand is taken to stray as far as it does from the
+        # naive forecast, which is known a day earlier.
+        factor = self.quiet.quantile(share) if self.quiet.weight >= LEARNED else usual
+        quantile = self._strayed(min(blend, border), factor)
         if busy:  # busy hours stray less, but more that is foreseen never asks for less
-            quantile = max(quantile, self._strayed(blend, self.busy, share))
+            factor = self.busy.quantile(share) if self.busy.weight >= LEARNED else usual
+            quantile = max(quantile, self._strayed(blend, factor))
         learns = self.ratio >= FAR_BELOW
         return Promise(made, horizon, bases, blend, naive, quantile, naive_quantile, busy, learns)
 
-    def _strayed(self, base: float, errors: Histogram, share: float) -> float:
-        """The quantile of what comes where `base` is foreseen. As long as `errors` are few, demand is taken
-        to stray as far as it does from the naive forecast, which is known a day earlier.
-        """
-        learned = errors if errors.weight >= LEARNED else self.straying
-        factor = learned.quantile(share) if learned.weight >= LEARNED else 1.0
+    def _strayed(self, base: float, factor: float | None) -> float:
+        """The quantile of what comes where `base` is foreseen, by that of the errors' ratios."""
         ballast = BALLAST * self.typical
         return max(0.0, (base + ballast) * (factor or 1.0) - ballast)
 
@@ -156,11 +180,11 @@ class Track:
             end = promise.made + promise.minutes
             if end > now:
                 continue
-            seen = [minute.rate for minute in self.recent if promise.made < minute.number <= end]
+            made = promise.made
+            seen = [rate for number, rate in self.recent[made - now :] if made < number <= end]
             if 2 * len(seen) >= promise.minutes and seen and self.typical > 0:
                 track = track._scored(promise, max(seen), share)
-        waiting = tuple(promise for promise in self.promises if promise.made + promise.minutes > now)
-        return replace(track, promises=waiting)
+        return track._promising(tuple([p for p in self.promises if p.made + p.minutes > now]))
 
     def _scored(self, promise: Promise, came: float, share: float) -> "Track":
         ballast = BALLAST * self.typical

@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 from torpor.decide.work import Mix
 
 VERSION = 1
@@ -34,6 +35,7 @@ MOST_LONGER = 5.0  # standard deviation of the prompts over their mean
 LARGEST = 1e15
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What all gateways counted between two looks, `seconds` apart.
@@ -54,11 +56,20 @@ class Counts:
     @property
     def sound(self) -> bool:
         """Whether every number is possible: a counter that went back, or NaN, is not."""
-        numbers = [self.arrivals, self.prompt_tokens, self.completed, self.output_tokens]
-        numbers += [n for n in (self.prompt_squares, self.output_squares, self.products) if n is not None]
-        return 0 < self.seconds <= 86_400 and all(0 <= n <= LARGEST for n in numbers)
+        prompts, outputs, products = self.prompt_squares, self.output_squares, self.products
+        return (
+            0 < self.seconds <= 86_400
+            and 0 <= self.arrivals <= LARGEST
+            and 0 <= self.prompt_tokens <= LARGEST
+            and 0 <= self.completed <= LARGEST
+            and 0 <= self.output_tokens <= LARGEST
+            and (prompts is None or 0 <= prompts <= LARGEST)
+            and (outputs is None or 0 <= outputs <= LARGEST)
+            and (products is None or 0 <= products <= LARGEST)
+        )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Averages of one fleet's requests; everything 0 where nothing was seen.
@@ -190,7 +201,8 @@ def _lengths(traffic: Traffic, counts: Counts) -> tuple[float, ...]:
 
 def _binned(traffic: Traffic, counts: Counts) -> tuple[float, ...]:
     """The fields from `dispersion` to `bin_last`."""
-    seconds, arrivals = traffic.bin_seconds + counts.seconds, traffic.bin_arrivals + counts.arrivals
+    seconds = traffic.bin_seconds + counts.seconds
+    arrivals = traffic.bin_arrivals + counts.arrivals
     if seconds < BIN:
         return traffic.dispersion, traffic.bins, seconds, arrivals, traffic.bin_last
     count = arrivals * BIN / seconds

@@ -10,7 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from torpor.decide.quick import quick
 
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """A number that nobody can vouch for: why, and how old the last good reading is (seconds; None: there was

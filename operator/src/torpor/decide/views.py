@@ -18,15 +18,18 @@ The constants were chosen on the first halves of three recorded traces, scored a
 the second.
 """
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torpor.decide.histogram import is_amount
+from torpor.decide.quick import quick
 
 RATIO_BOUND = 8.0  # the level ratio stays within 1/8 and 8
 PRIOR = 0.05  # of the typical level, added to both sides of the ratio
 SHARPNESS = 6.0
 HALFLIFE = 720.0  # forecasts after which an error counts half
+KEPT = 0.5 ** (1 / HALFLIFE)  # share that is left of a sum after one forecast
 CORRECTION = 5.0  # largest factor by which a view is corrected
 _TINY = 1e-9
 
@@ -53,17 +56,25 @@ VIEWS = (
 )
 
 
+# Where the first seasonal view of a half-life stands.
+_SEASONAL = {view.halflife: i for i, view in reversed([*enumerate(VIEWS)]) if view.seasonal}
+
+
+UNCORRECTED = (1.0,) * len(VIEWS)
+
+
+@functools.lru_cache(maxsize=64)
+def _fading(gap: int) -> tuple[float, ...]:
+    """The share of each view's level that is left after `gap` minutes."""
+    return tuple(0.5 ** (gap / view.halflife) for view in VIEWS)
+
+
 class Level(NamedTuple):
     """Sums that fade by the minute: what came, what was usual in the same minutes, and their number."""
 
     came: float = 0.0
     usual: float = 0.0
     minutes: float = 0.0
-
-    def add(self, came: float, usual: float, gap: int, halflife: float) -> "Level":
-        """Return the sums with a minute that follows the one before after `gap` minutes."""
-        keep = 0.5 ** (gap / halflife)
-        return Level(self.came * keep + came, self.usual * keep + usual, self.minutes * keep + 1.0)
 
     @property
     def rate(self) -> float:
@@ -80,6 +91,19 @@ class Level(NamedTuple):
         return (self.came + ballast) / (self.usual + ballast)
 
 
+def _added(
+    levels: tuple[Level, ...], came: float, usual: float, fading: tuple[float, ...]
+) -> tuple[Level, ...]:
+    """The levels with a minute of so much, `fading` of what was."""
+    return tuple(
+        [
+            Level(old * keep + came, before * keep + usual, minutes * keep + 1.0)
+            for (old, before, minutes), keep in zip(levels, fading, strict=True)
+        ]
+    )
+
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The present level at each half-life: against the profile where it is known (`season`), and alone."""
@@ -88,36 +112,35 @@ class Levels:
     alone: tuple[Level, ...] = (Level(),) * len(VIEWS)
 
     def add(self, came: float, usual: float | None, gap: int) -> "Levels":
-        """Return the levels with a minute; `usual` None: the profile says nothing of it."""
-        alone = tuple(
-            level.add(came, 0.0, gap, view.halflife) for level, view in zip(self.alone, VIEWS, strict=True)
-        )
+        """Return the levels with a minute that follows the one before after `gap` minutes; `usual` None: the
+        profile says nothing of it.
+        """
+        fading = _fading(gap)
+        alone = _added(self.alone, came, 0.0, fading)
         if usual is None:
-            return replace(self, alone=alone)
-        season = tuple(
-            level.add(came, usual, gap, view.halflife) for level, view in zip(self.season, VIEWS, strict=True)
-        )
-        return Levels(season, alone)
+            return Levels(self.season, alone)
+        return Levels(_added(self.season, came, usual, fading), alone)
 
     def ratio(self, halflife: float, typical: float) -> float:
         """The level ratio at a half-life that some view has, unbounded."""
-        index = next(i for i, view in enumerate(VIEWS) if view.seasonal and view.halflife == halflife)
-        return self.season[index].ratio(typical)
+        return self.season[_SEASONAL[halflife]].ratio(typical)
 
     def bases(self, peak: float, typical: float) -> tuple[float, ...]:
         """Return what each view foresees; peak: the profile's peak ahead."""
-        against = self.ratio(TREND_AGAINST, typical)
+        against = _bounded(self.ratio(TREND_AGAINST, typical), RATIO_BOUND)
         found = []
-        for index, view in enumerate(VIEWS):
-            if view.seasonal:
-                ratio = _bounded(self.season[index].ratio(typical), RATIO_BOUND)
-                moved = (ratio / _bounded(against, RATIO_BOUND)) ** view.trend if view.trend else 1.0
-                found.append(peak * _bounded(ratio * moved, RATIO_BOUND))
-            else:
-                found.append(self.alone[index].rate)
+        for (_, _, seasonal, trend), season, alone in zip(VIEWS, self.season, self.alone, strict=True):
+            if not seasonal:
+                found.append(alone.rate)
+                continue
+            ratio = _bounded(season.ratio(typical), RATIO_BOUND)
+            if trend:
+                ratio = _bounded(ratio * (ratio / against) ** trend, RATIO_BOUND)
+            found.append(peak * ratio)
         return tuple(found)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Belief:
     """How the views did: fading sums of what came, of what each foresaw, and of each one's absolute error."""
@@ -128,29 +151,28 @@ class Belief:
 
     def add(self, came: float, bases: tuple[float, ...]) -> "Belief":
         """Return the belief after `came` followed where the views foresaw `bases`."""
-        keep = 0.5 ** (1 / HALFLIFE)
-        corrections = self.corrections()
+        keep = KEPT
+        errors = zip(self.errors, bases, self.corrections(), strict=True)
         return Belief(
             self.came * keep + came,
-            tuple(old * keep + base for old, base in zip(self.foreseen, bases, strict=True)),
-            tuple(
-                old * keep + abs(came - factor * base)
-                for old, base, factor in zip(self.errors, bases, corrections, strict=True)
-            ),
+            tuple([old * keep + base for old, base in zip(self.foreseen, bases, strict=True)]),
+            tuple([old * keep + abs(came - factor * base) for old, base, factor in errors]),
         )
 
     def corrections(self) -> tuple[float, ...]:
         """The factor on each view that makes it right on average, bounded."""
-        return tuple(
-            _bounded(self.came / sum_, CORRECTION) if sum_ > 0 and self.came > 0 else 1.0
-            for sum_ in self.foreseen
-        )
+        came = self.came
+        if not came > 0:
+            return UNCORRECTED
+        low, high = 1 / CORRECTION, CORRECTION
+        return tuple([min(max(came / sum_, low), high) if sum_ > 0 else 1.0 for sum_ in self.foreseen])
 
     def weights(self) -> tuple[float, ...]:
         """The weight of each view; they add up to 1, and are equal before the first error."""
         best = min(self.errors) + _TINY
         raw = [(best / (error + _TINY)) ** SHARPNESS for error in self.errors]
-        return tuple(weight / sum(raw) for weight in raw)
+        total = sum(raw)
+        return tuple([weight / total for weight in raw])
 
     def blend(self, bases: tuple[float, ...]) -> float:
         """The weighted mean of the corrected views."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from torpor.decide.known import Known, Still, Watch
 from torpor.decide.observation import Engine, Observation
 from torpor.decide.samples import MOST_COUNTED
-from torpor.decide.values import Unknown, measured
+from torpor.decide.values import MOST_REQUESTS, Unknown, measured
 
 WEDGED_AFTER = 60.0  # seconds
 CHECK_SECONDS = 10.0
@@ -74,15 +74,25 @@ def _total(engine: Engine) -> float | None:
     counters = engine.counters
     if counters is None:
         return None
-    generated = measured(counters.generated, high=MOST_COUNTED)
-    prompts = measured(counters.prompts, high=MOST_COUNTED)
+    generated, prompts = counters.generated, counters.prompts
+    if (
+        type(generated) is type(prompts) is float
+        and 0.0 <= generated <= MOST_COUNTED
+        and 0.0 <= prompts <= MOST_COUNTED
+    ):
+        return generated + prompts
+    generated = measured(generated, high=MOST_COUNTED)
+    prompts = measured(prompts, high=MOST_COUNTED)
     if isinstance(generated, Unknown):
         return None if isinstance(prompts, Unknown) else prompts
     return generated if isinstance(prompts, Unknown) else generated + prompts
 
 
 def _claims(engine: Engine) -> bool:
-    running = measured(engine.running)
+    running = engine.running
+    if type(running) is float and 1.0 <= running <= MOST_REQUESTS:
+        return True
+    running = measured(running)
     return not isinstance(running, Unknown) and running >= 1
 
 

@@ -17,12 +17,14 @@ without end for it would be no better. Formulas of the mean use the mean of prod
 section 11.3's table uses products of means.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from torpor.decide.hardware import Hardware
+from torpor.decide.quick import quick
 
 WITHOUT_OBJECTIVE = 0.90  # ρ where no ITL objective is given: beyond, short bursts multiply every latency
 MOST = 0.95  # ρ whatever the objectives: t = a/(1 − ρ) is too steep to plan with above
@@ -37,6 +39,7 @@ TOKENS = "maxNumBatchedTokens"
 STABILITY = "utilization"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Objectives:
     """The owner's objectives in milliseconds; None: not given, and then it bounds nothing."""
@@ -50,6 +53,7 @@ class Objectives:
                 raise ValueError(f"objectives.{name}Milliseconds={value!r}: must be above 0")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Mix:
     """The mean request of a fleet, in tokens.
@@ -68,6 +72,15 @@ class Mix:
     longer: float = 0.0
 
     def __post_init__(self) -> None:
+        if (
+            0 <= self.prompt < math.inf
+            and 0 <= self.output < math.inf
+            and 0 <= self.spread < math.inf
+            and 0 <= self.computed < math.inf
+            and 0 <= self.longer < math.inf
+            and (self.context is None or 0 <= self.context < math.inf)
+        ):
+            return
         for name in ("prompt", "output", "spread", "computed", "longer"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -97,6 +110,7 @@ def utilization(step_ms: float, hardware: Hardware) -> float:
     return max(0.0, 1.0 - hardware.a / step_ms) if step_ms > 0 else 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Operating:
     """One replica in steady state at utilization ρ: requests per second, step in ms, sequences, cached
@@ -125,6 +139,7 @@ def operating(hardware: Hardware, mix: Mix, rho: float) -> Operating:
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """What one replica carries within every limit: `at` that point, `limit` names the one that binds.
@@ -199,7 +214,8 @@ def _ttft(hardware: Hardware, mix: Mix, objectives: Objectives, most: float, tol
             f"the TTFT objective of {objective:g} ms: more replicas do not help"
         )
         return LEAST
-    rho = _largest(lambda r: ttft_ms(hardware, mix, r) <= objective, LEAST, most)
+    ttft = _ttft_of(hardware, mix)
+    rho = _largest(lambda r: ttft(r) <= objective, LEAST, most)
     if rho is None:
         told.append(
             f"a TTFT of {objective:g} ms is kept only below {LEAST:.0%} of a replica's load: capacity is "
@@ -217,13 +233,27 @@ def ttft_ms(hardware: Hardware, mix: Mix, rho: float, *, times: float = 1.0) -> 
     budget. Infinite where it leaves none. Waiting is no business of one replica: `burst_work` has it for the
     fleet, and `TOKENS` is the load at which prefill would fall behind for good.
     """
-    at = operating(hardware, mix, rho)
+    return _ttft_of(hardware, mix, times)(rho)
+
+
+def _ttft_of(hardware: Hardware, mix: Mix, times: float = 1.0) -> Callable[[float], float]:
+    """`ttft_ms` as a function of ρ alone, for a search: what does not depend on it is worked out once."""
+    work, each, cached = work_ms(hardware, mix), mix.steps, mix.cached_steps
+    a, b, c, most = hardware.a, hardware.b, hardware.c, hardware.max_num_batched_tokens
     prompt = max(times * mix.prompt * mix.computed, 1.0)
-    budget = hardware.max_num_batched_tokens - at.running
-    if budget < 1:
-        return math.inf
-    steps = max(1.0, prompt / budget)
-    return at.step_ms + hardware.d * prompt + steps * hardware.step_ms(at.running, at.kv_tokens, 0)
+    prefill = hardware.d * prompt
+
+    def ttft(rho: float) -> float:
+        per_ms = rho / work
+        step = a / (1.0 - rho)
+        running = per_ms * each * step
+        budget = most - running
+        if budget < 1:
+            return math.inf
+        decode = a + b * running + c * (per_ms * cached * step)
+        return step + prefill + max(1.0, prompt / budget) * decode
+
+    return ttft
 
 
 def _largest(holds: Callable[[float], bool], low: float, high: float) -> float | None:
@@ -240,6 +270,7 @@ def _largest(holds: Callable[[float], bool], low: float, high: float) -> float |
     return low
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Burst:
     """How chance is felt: within `seconds`, and whether a queue takes it (`queued`) or latency shows it."""
@@ -255,7 +286,8 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
     waits for its prefill, and the slack of the TTFT objective (10 s where none is given) takes it. It is that
     of a long prompt, one standard deviation above the mean, because the long ones run out of time first; and
     a mean prompt is ahead of it, because each replica has a line of its own, and one that is through early
-    helps nobody in another's. Otherwise steps grow and every request under way sees it: the ITL of a request follows the mean load over its life.
+    helps nobody in another's. Otherwise steps grow and every request under way sees it: the ITL of a request
+    follows the mean load over its life.
     """
     slack = 10.0
     if objectives.ttft_ms is not None:
@@ -269,6 +301,7 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
     return Burst(max(0.5, mix.output * at.step_ms / 1000.0), queued=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Staffing:
     """How careful to be.
@@ -284,6 +317,7 @@ class Staffing:
     dispersion: float = 1.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Need:
     """Replicas for a load, and of what it is made: work, burst and backlog in replica-seconds per second (how
@@ -325,11 +359,15 @@ def need(
     work = arriving_ms / 1000.0
     variance = work * request_ms / 1000.0 * (spread + staffing.dispersion)
     extra = burst_work(work, variance, burst, staffing.miss)
-    backlog = backlog_ms / 1000.0 / max(staffing.drain_seconds, 1.0)
+    drain = staffing.drain_seconds
+    backlog = backlog_ms / 1000.0 / (drain if drain > 1.0 else 1.0)
     total = work + extra + backlog
-    rho = reached.rho * (1.0 - staffing.reserve)
-    replicas = math.ceil(min(total / rho, MOST_REPLICAS) - 1e-9)
-    return Need(max(replicas, 1 if total > 0 else 0), work, extra, backlog, rho)
+    rho = reached.at.rho * (1.0 - staffing.reserve)
+    asked = total / rho
+    replicas = math.ceil((asked if asked < MOST_REPLICAS else MOST_REPLICAS) - 1e-9)
+    if replicas < 1:
+        replicas = 1 if total > 0 else max(replicas, 0)
+    return Need(replicas, work, extra, backlog, rho)
 
 
 def burst_work(work: float, variance: float, burst: Burst, miss: float) -> float:
@@ -344,4 +382,10 @@ def burst_work(work: float, variance: float, burst: Burst, miss: float) -> float
     if burst.queued:
         k = variance * math.log(1.0 / miss) / (2.0 * burst.seconds)
         return (math.sqrt(work * work + 4.0 * k) - work) / 2.0
-    return NormalDist().inv_cdf(1.0 - miss) * math.sqrt(variance / burst.seconds)
+    return _z(miss) * math.sqrt(variance / burst.seconds)
+
+
+@functools.lru_cache(maxsize=16)
+def _z(miss: float) -> float:
+    """The standard normal's quantile that is exceeded in a share `miss`."""
+    return NormalDist().inv_cdf(1.0 - miss)

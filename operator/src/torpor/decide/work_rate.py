@@ -14,11 +14,12 @@ guess errs to the slow side, and the first samples of the replicas that it start
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torpor.decide.budget import UNKNOWN_MIX
 from torpor.decide.hardware import Hardware
 from torpor.decide.learning import Learned
+from torpor.decide.quick import quick
 from torpor.decide.signals import EPSILON, Reading
 from torpor.decide.traffic import Traffic
 from torpor.decide.values import Unknown, Value, measured
@@ -40,8 +41,10 @@ MARGIN = 0.05  # share of the capacity that must be left over for the fleet to s
 MOST_TOKENS = 1e12
 
 NOT_REPORTED = Unknown("no gateway reports")
+NO_STAFFING = Staffing()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Load:
     """What wants the fleet now, summed over the gateways that report.
@@ -60,6 +63,7 @@ class Load:
     gap: str = "no gateway reports"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Model:
     """What a request costs and a replica carries: `model_of` makes it, once per look.
@@ -94,7 +98,9 @@ def model_of(
     seen = traffic.mix(hardware, UNKNOWN_MIX.output)
     mix = seen or UNKNOWN_MIX
     reached = capacity(hardware, mix, objectives)
-    careful = replace(staffing or Staffing(), dispersion=max(1.0, traffic.dispersion))
+    usual = staffing or NO_STAFFING
+    dispersion = max(1.0, traffic.dispersion)
+    careful = Staffing(usual.miss, usual.reserve, usual.drain_seconds, dispersion)
     return Model(
         hardware,
         mix,
@@ -117,7 +123,7 @@ def arriving(model: Model, requests: float, prompt_tokens: float) -> float:
     """The work of so many requests with so many prompt tokens in all, in replica-seconds, measured ones (the
     ratio is in it).
     """
-    return _arriving_ms(Load(requests, prompt_tokens), model, requests) * model.ratio / 1000.0
+    return _work_of(prompt_tokens, model, requests) * model.ratio / 1000.0
 
 
 def expected_utilization(load: Load, model: Model, ready: int) -> float | None:
@@ -137,18 +143,19 @@ def assess(load: Load, model: Model) -> tuple[Need | None, str]:
     """
     gaps = [] if load.complete else [load.gap or "not every gateway reports"]
     requests, waiting = measured(load.requests), measured(load.waiting)
-    gaps += [
-        f"{name}: {value.reason}"
-        for name, value in (("arrivals", requests), ("queue", waiting))
-        if isinstance(value, Unknown)
-    ]
+    if isinstance(requests, Unknown):
+        gaps.append(f"arrivals: {requests.reason}")
+    if isinstance(waiting, Unknown):
+        gaps.append(f"queue: {waiting.reason}")
     if isinstance(requests, Unknown) and isinstance(waiting, Unknown):
         return None, "; ".join(dict.fromkeys(gaps))
     rate = 0.0 if isinstance(requests, Unknown) else requests
     queue = 0.0 if isinstance(waiting, Unknown) else waiting
-    mean = work_ms(model.hardware, model.mix)
+    mean = model.capacity.work_ms
     backlog = queue * mean
-    prompts = measured(load.waiting_prompt_tokens, high=MOST_TOKENS)
+    prompts = load.waiting_prompt_tokens
+    if prompts is not NOT_REPORTED:
+        prompts = measured(prompts, high=MOST_TOKENS)
     if not isinstance(prompts, Unknown):
         backlog += model.hardware.d * model.mix.computed * (prompts - queue * model.mix.prompt)
     found = need(
@@ -162,7 +169,7 @@ def assess(load: Load, model: Model) -> tuple[Need | None, str]:
     )
     if not model.known_lengths and found.total > 0:
         gaps.append("the lengths of its requests are not known yet")
-    return found, "; ".join(dict.fromkeys(gaps))
+    return found, "; ".join(dict.fromkeys(gaps)) if gaps else ""
 
 
 def work_rate(load: Load, model: Model, replicas: int) -> Reading:
@@ -192,8 +199,9 @@ def reading_of(
 
 def replicas_for(found: Need, replicas: int, *, proven: bool = True) -> int:
     """Replicas that `found` asks for where `replicas` are asked for now: at once up, with the margin down."""
-    least = min(replicas, 1)  # zero is decided by idleness
-    needed = max(found.replicas, least)
+    needed = found.replicas
+    if needed < 1 <= replicas:
+        needed = 1  # zero is decided by idleness
     if not proven:
         needed = min(needed, max(1, 2 * replicas))
     if needed >= replicas:
@@ -221,16 +229,21 @@ def _arriving_ms(load: Load, model: Model, requests: float) -> float:
     """Work that arrives in a second, in ms: λ·W with the arrivals' own prompt tokens where they are counted
     and the fleet's mean answers (no quotient of the two rates, each of which may be near zero).
     """
+    return _work_of(load.prompt_tokens, model, requests)
+
+
+def _work_of(prompt_tokens: Value, model: Model, requests: float) -> float:
     hardware, mix = model.hardware, model.mix
-    prompts = measured(load.prompt_tokens, high=MOST_TOKENS)
+    prompts = measured(prompt_tokens, high=MOST_TOKENS)
     if isinstance(prompts, Unknown) or mix.prompt <= 0:
         return requests * work_ms(hardware, mix)
     if mix.context is None:
         cached = mix.output * (prompts + requests * mix.output / 2)
     else:
         cached = mix.context * prompts / mix.prompt
+    computed = prompts * mix.computed
     return (
-        hardware.d * max(prompts * mix.computed, requests)
+        hardware.d * (requests if requests > computed else computed)
         + hardware.b * mix.output * requests
         + hardware.c * cached
     )

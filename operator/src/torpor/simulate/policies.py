@@ -8,6 +8,7 @@ is simulated is `torpor.decide` itself and not a model of it.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from torpor.api import constants
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torpor.decide import Decision
-    from torpor.decide.values import Value
     from torpor.simulate.view import View
 
 REMEMBERED = 20  # cold starts that the measured p95 is taken of
@@ -74,26 +74,34 @@ def observation(view: View) -> Observation:
     """What the operator would see: every pod that is not going away. A gauge that is missing (NaN) or old is
     unknown.
     """
-
-    old = view.report_age > constants.STATS_FRESH_SECONDS
-
-    def gauge(value: float) -> Value:
-        return Unknown("stale", view.report_age) if old else value
-
-    engines = tuple(
-        Engine(
-            name=f"{row[9]:.0f}",
-            ready=row[0] == READY,
-            age=view.now - row[1],
-            running=gauge(row[2]),
-            waiting=gauge(row[3]),
-            kv=gauge(row[4]),
-            max_num_seqs=view.max_num_seqs,
-            counters=_counters(view, row) if row[0] == READY and not old else None,
-        )
-        for row in view.rows
-        if row[0] in (READY, STARTING)
-    )
+    old = None
+    if view.report_age > constants.STATS_FRESH_SECONDS:
+        old = Unknown("stale", view.report_age)
+    now, seqs, kv_tokens = view.now, view.max_num_seqs, view.kv_tokens
+    engines = []
+    for state, born, running, waiting, kv, generated, prompts, seconds, _, slot, gaps, *_ in view.rows:
+        if state not in (READY, STARTING):
+            continue
+        ready = state == READY
+        name, boot = _called(slot, born)
+        if old is not None:
+            engines.append(Engine(name, ready, now - born, False, old, old, old, seqs))
+            continue
+        counters = None
+        if ready:
+            counters = Counters(
+                name,
+                boot,
+                now,
+                running,
+                waiting,
+                kv * kv_tokens,
+                generated,
+                prompts,
+                gaps=gaps,
+                gap_seconds=seconds,
+            )
+        engines.append(Engine(name, ready, now - born, False, running, waiting, kv, seqs, counters))
     demand = Demand(
         held=float(view.held),
         queued=float(view.queued),
@@ -103,22 +111,15 @@ def observation(view: View) -> Observation:
         gap="",
         tally=_tally(view),
     )
-    return Observation(view.replicas, engines, demand, wall=EPOCH + view.now)
+    return Observation(view.replicas, tuple(engines), demand, wall=EPOCH + now)
 
 
-def _counters(view: View, row: list[float]) -> Counters:
-    return Counters(
-        replica=f"{row[9]:.0f}",
-        boot=f"{row[1]:.3f}",
-        at=view.now,
-        running=row[2],
-        waiting=row[3],
-        kv_tokens=row[4] * view.kv_tokens,
-        generated=row[5],
-        prompts=row[6],
-        gaps=row[10],
-        gap_seconds=row[7],
-    )
+@lru_cache(maxsize=4096)
+def _called(slot: float, born: float) -> tuple[str, str]:
+    """The name and the boot of the replica in a slot. They stay as long as it does, and are asked for at each
+    look.
+    """
+    return f"{slot:.0f}", f"{born:.3f}"
 
 
 def _tally(view: View) -> Tally:
