@@ -151,7 +151,8 @@ def raw_of_work(fleet, held, tokens, inside=0.0):
     """What the arriving work asks for while so many wait, with so many prompt tokens at the gateways."""
     seen = fleet.observation(0.0, 10.0)
     demand = dataclasses.replace(seen.demand, held=held, waiting_prompt_tokens=tokens)
-    engines = tuple(dataclasses.replace(engine, waiting=inside / 2) for engine in seen.engines)
+    each = inside / len(seen.engines)
+    engines = tuple(dataclasses.replace(engine, waiting=each) for engine in seen.engines)
     seen = dataclasses.replace(seen, engines=engines, demand=demand)
     decision, _ = decide(seen, fleet.policy, fleet.memory, fleet.clock + 1.0)
     return next(reading.raw for reading in decision.signals if reading.name == "workRate")
@@ -170,10 +171,10 @@ def test_long_prompts_that_wait_ask_for_more_than_short_ones():
 def test_of_requests_that_wait_inside_engines_the_length_is_the_mean():
     fleet = Office(dataclasses.replace(POLICY, max_replicas=1000), rate=lambda _: 20.0)
     fleet.live(600)
-    assert 6000 % len(fleet.ready()) == 0
-    of_both = raw_of_work(fleet, 3000.0, 3000.0 * 1000, inside=3000.0)
-    assert of_both == raw_of_work(fleet, 0.0, 0.0, inside=6000.0)
-    assert raw_of_work(fleet, 3000.0, 3000.0 * 8000, inside=3000.0) > of_both
+    # So many wait inside that no engine has a free place that a waiting one would take at once.
+    of_both = raw_of_work(fleet, 3000.0, 3000.0 * 1000, inside=6000.0)
+    assert of_both == raw_of_work(fleet, 0.0, 0.0, inside=9000.0)
+    assert raw_of_work(fleet, 3000.0, 3000.0 * 8000, inside=6000.0) > of_both
 
 
 def test_a_night_of_the_office_is_slept_through(first_day):
