@@ -1,9 +1,9 @@
 """How many requests a second the simulator takes in, deciding included, on one core.
 
 A trace is read, scaled, and run under a fixed number of replicas (the simulator alone) and under the
-production decision (what a backtest costs). Compiling and reading are timed apart: they are paid once. CPU
-seconds of this process are the figure, wall seconds stand beside them, because a busy machine measures
-itself.
+production decision with objectives (what a backtest costs). Compiling and reading are timed apart: they are
+paid once. CPU seconds of this process are the figure, wall seconds stand beside them, because a busy machine
+measures itself.
 
     python bench/simulator.py --trace FILE [--rate-scale K] [--look SECONDS]
 """
@@ -11,18 +11,30 @@ itself.
 import argparse
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torpor.decide import Policy
-from torpor.simulate import traces
+from torpor.api import validation
+from torpor.simulate import plan, traces
 from torpor.simulate.fleet import FleetPolicy, Setup, Simulation
-from torpor.simulate.hardware import cost_of, find, for_objective
-from torpor.simulate.policies import Static, Torpor
+from torpor.simulate.hardware import find
+from torpor.simulate.policies import Static
 
 GOAL = 200_000  # requests a second
+FLEET = {
+    "apiVersion": "serving.torpor.dev/v1alpha1",
+    "kind": "InferenceService",
+    "metadata": {"name": "bench", "namespace": "bench", "uid": "bench"},
+    "spec": {
+        "model": {"uri": "hf://meta-llama/Llama-3.1-70B-Instruct"},
+        "scaling": {
+            "minReplicas": 0,
+            "maxReplicas": 40,
+            "objectives": {"timeToFirstTokenMilliseconds": 2000, "interTokenLatencyMilliseconds": 50},
+        },
+    },
+}
 
 
 def main() -> None:
@@ -32,31 +44,21 @@ def main() -> None:
     parser.add_argument("--rate-scale", type=float, default=1.0)
     parser.add_argument("--look", type=float, default=10.0)
     parser.add_argument("--hardware", default="llama-3.1-70b-fp8-h100-tp4")
-    parser.add_argument("--static", type=int, default=4, help="replicas of the run without deciding")
+    parser.add_argument("--static", type=int, default=12, help="replicas of the run without deciding")
     options = parser.parse_args()
     began = time.process_time()
     trace = traces.read(options.trace)
     read = time.process_time() - began
     trace = traces.scaled(trace, options.rate_scale, 0)
-    replica = for_objective(find(options.hardware), trace, 50.0, seqs=None, budget=None)
-    setup = Setup(
-        cost=cost_of(replica),
-        kv_tokens=replica.kv_tokens,
-        max_num_seqs=replica.max_num_seqs,
-        max_num_batched_tokens=replica.max_num_batched_tokens,
-        cold_start=120.0,
-        look=options.look,
-    )
+    checked = validation.check(FLEET)
+    assert checked.fleet is not None, checked.problems
+    fleet = checked.fleet
+    replica = plan.engine(fleet, find(options.hardware), trace)
+    setup = plan.setup(fleet, replica, cold_start=120.0, look=options.look, seed=0, gateways=2)
     began = time.process_time()
-    Simulation(
-        traces.Trace(*(part[:10] for part in (trace.arrival, trace.prompt, trace.output))), setup, Static(1)
-    ).run()
+    first = traces.Trace(*(part[:10] for part in (trace.arrival, trace.prompt, trace.output)))
+    Simulation(first, setup, Static(1)).run()
     compiling = time.process_time() - began
-    owner = Policy(0, 100, 4.0, 0.8, 600.0, 120.0, 240.0, None, replica.max_num_seqs)
-    policies: dict[str, Callable[[], FleetPolicy]] = {
-        "static": lambda: Static(options.static),
-        "torpor": lambda: Torpor(lambda p95: owner),
-    }
     report: dict[str, Any] = {
         "requests": len(trace),
         "days": round(float(trace.arrival[-1]) / 86400, 2),
@@ -64,13 +66,16 @@ def main() -> None:
         "compile_seconds": round(compiling, 2),
         "goal_per_second": GOAL,
     }
-    report |= {name: measure(trace, setup, make) for name, make in policies.items()}
+    report |= {
+        name: measure(trace, setup, plan.policy(name, fleet, replica, trace))
+        for name in (f"static:{options.static}", "torpor")
+    }
     print(json.dumps(report, indent=2))
 
 
-def measure(trace: traces.Trace, setup: Setup, make: Callable[[], FleetPolicy]) -> dict[str, Any]:
+def measure(trace: traces.Trace, setup: Setup, policy: FleetPolicy) -> dict[str, Any]:
     """Run once; figures of this process alone."""
-    simulation = Simulation(trace, setup, make())
+    simulation = Simulation(trace, setup, policy)
     wall, cpu = time.perf_counter(), time.process_time()
     run = simulation.run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
