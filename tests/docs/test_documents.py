@@ -86,3 +86,11 @@ def test_objects_in_documents_are_valid(document: Path) -> None:
         for item in yaml.safe_load_all("".join(block)):
             if isinstance(item, dict) and item.get("kind") == constants.KIND:
                 assert validation.check(item).problems == ()
+
+
+def test_the_example_of_a_caller_ends_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/reference/decisions.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "decisions.md", "exec"), {})
+    assert "an hour later two replicas serve them" in " ".join(page.split())
+    assert capsys.readouterr().out.startswith("2 ")

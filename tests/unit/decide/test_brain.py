@@ -53,6 +53,27 @@ def test_a_step_is_answered_at_once():
     assert fleet.replicas - before >= 6
 
 
+def test_a_wake_is_ordered_at_once_for_the_queue_that_it_will_find():
+    """As soon as the rate is known nobody is added while the first replicas start: they would come when the
+    queue is gone.
+    """
+    fleet = Office(rate=lambda seconds: 20.0 if seconds > 600 else 0.0)
+    fleet.live(600)
+    assert fleet.replicas == 0
+    assert fleet.look() >= 4
+    ordered = fleet.live(20)
+    assert [fleet.look() for _ in range(9)] == [ordered] * 9
+    assert not fleet.ready()
+
+
+def test_a_wake_without_a_measured_cold_start_is_ordered_for_who_waits():
+    fleet = Office(
+        dataclasses.replace(POLICY, cold_start=None), rate=lambda seconds: 20.0 if seconds > 600 else 0.0
+    )
+    fleet.live(600)
+    assert fleet.look() < fleet.live(60)
+
+
 def test_silence_ends_in_sleep_by_economics_and_the_owner_may_say_otherwise():
     spells = {}
     for idle in (None, 900.0):

@@ -17,6 +17,7 @@ from torpor.decide.work_rate import (
     Load,
     assess,
     expected_utilization,
+    later,
     load_of,
     model_of,
     sentence,
@@ -201,3 +202,15 @@ def test_a_frozen_look_after_an_outage_reads_the_gap_as_a_mean():
     traffic = observe(TRAFFIC, Counts(900.0, 900 * 20, 900 * 20 * 1155, 900 * 20, 900 * 20 * 211))
     reading = work_rate(load_of(traffic, 0.0, complete=True), MODEL, 2)
     assert reading.raw in (2, 3)
+
+
+@given(loads, st.floats(0, 1800), st.sampled_from(["nothing", "requests", "waiting"]))
+def test_later_as_many_wait_as_came_meanwhile_and_what_is_unknown_stays_so(now, seconds, lost):
+    if lost != "nothing":
+        now = dataclasses.replace(now, **{lost: Unknown("not told")})
+    then = later(now, seconds)
+    assert (then.requests, then.prompt_tokens, then.gap) == (now.requests, now.prompt_tokens, now.gap)
+    if isinstance(now.requests, Unknown) or isinstance(now.waiting, Unknown):
+        assert then == now
+    else:
+        assert then.waiting == pytest.approx(now.waiting + seconds * now.requests)

@@ -24,7 +24,7 @@ from torpor.decide.study import paused, study, works
 from torpor.decide.values import Unknown, Value, measured
 from torpor.decide.wedged import trusted
 from torpor.decide.work import Need, Staffing
-from torpor.decide.work_rate import WORK_RATE, Load, Model, assess, reading_of, sentence
+from torpor.decide.work_rate import WORK_RATE, Load, Model, assess, later, reading_of, sentence
 
 PATIENCE = 2.0  # cold starts for which the plan is believed against a queue, and the time to work it off
 SHORTEST_WINDOW = 30.0  # seconds: a lower need that lasts less is noise, whatever a start costs
@@ -184,9 +184,19 @@ def _work(
     asked = load
     if observation.replicas == 0 and not wanted and not isinstance(load.requests, Unknown):
         asked = Load(0.0, 0.0, load.waiting, load.waiting_prompt_tokens, load.complete, load.gap)
+    if not observation.ready:
+        asked = later(asked, _until_ready(observation, policy))
     needed, gap = assess(asked, model)
     reading = reading_of(needed, gap or found.gap, model, observation.replicas, found.age)
     return _Work(reading, needed, load, model)
+
+
+def _until_ready(observation: Observation, policy: Policy) -> float:
+    """Seconds until a fleet without a ready replica has its first one, by the measured cold start; 0 where
+    none was measured.
+    """
+    oldest = max((engine.age for engine in observation.engines if not engine.failing), default=0.0)
+    return max(0.0, (policy.cold_start or 0.0) - max(oldest, 0.0))
 
 
 @quick

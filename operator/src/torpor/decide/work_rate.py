@@ -22,7 +22,7 @@ from torpor.decide.learning import Learned
 from torpor.decide.quick import quick
 from torpor.decide.signals import EPSILON, Reading
 from torpor.decide.traffic import Traffic
-from torpor.decide.values import Unknown, Value, measured
+from torpor.decide.values import MOST_REQUESTS, Unknown, Value, measured
 from torpor.decide.work import (
     Burst,
     Capacity,
@@ -117,6 +117,25 @@ def load_of(traffic: Traffic, waiting: Value, *, complete: bool, gap: str = "") 
     """The load of a fleet whose gateways' counts are in `traffic`."""
     requests, prompts = traffic.rates
     return Load(requests, prompts, waiting, complete=complete, gap=gap)
+
+
+def later(load: Load, seconds: float) -> Load:
+    """The load `seconds` from now of a fleet that serves nobody until then: who arrives meanwhile waits too.
+
+    A fleet that wakes is ordered for that queue at once. One that is ordered for the queue of each look grows
+    until the first replica is ready, and what is ordered last comes when the queue is gone.
+    """
+    requests, waiting = measured(load.requests), measured(load.waiting)
+    if seconds <= 0 or isinstance(requests, Unknown) or isinstance(waiting, Unknown):
+        return load
+    prompts, of_waiting = (
+        measured(tokens, high=MOST_TOKENS) for tokens in (load.prompt_tokens, load.waiting_prompt_tokens)
+    )
+    tokens = load.waiting_prompt_tokens
+    if not isinstance(prompts, Unknown) and not isinstance(of_waiting, Unknown):
+        tokens = of_waiting + prompts * seconds
+    waiting = min(waiting + requests * seconds, MOST_REQUESTS)
+    return Load(load.requests, load.prompt_tokens, waiting, tokens, load.complete, load.gap)
 
 
 def arriving(model: Model, requests: float, prompt_tokens: float) -> float:
