@@ -10,31 +10,24 @@ measures itself.
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `bench` is a folder, not an installed package
+
 from torpor.api import validation
 from torpor.simulate import plan, traces
 from torpor.simulate.fleet import FleetPolicy, Setup, Simulation
 from torpor.simulate.hardware import find
 from torpor.simulate.policies import Static
 
+from bench.arena.cells import FLEET
+
 GOAL = 200_000  # requests a second
-FLEET = {
-    "apiVersion": "serving.torpor.dev/v1alpha1",
-    "kind": "InferenceService",
-    "metadata": {"name": "bench", "namespace": "bench", "uid": "bench"},
-    "spec": {
-        "model": {"uri": "hf://meta-llama/Llama-3.1-70B-Instruct"},
-        "scaling": {
-            "minReplicas": 0,
-            "maxReplicas": 40,
-            "objectives": {"timeToFirstTokenMilliseconds": 2000, "interTokenLatencyMilliseconds": 50},
-        },
-    },
-}
 
 
 def main() -> None:
@@ -56,7 +49,7 @@ def main() -> None:
     replica = plan.engine(fleet, find(options.hardware), trace)
     setup = plan.setup(fleet, replica, cold_start=120.0, look=options.look, seed=0, gateways=2)
     began = time.process_time()
-    first = traces.Trace(*(part[:10] for part in (trace.arrival, trace.prompt, trace.output)))
+    first = traces.Trace(trace.arrival[:10], trace.prompt[:10], trace.output[:10])
     Simulation(first, setup, Static(1)).run()
     compiling = time.process_time() - began
     report: dict[str, Any] = {
