@@ -84,7 +84,7 @@ def verdict(group: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "attains": (ours["slo_attainment_percent"] or 0.0) >= ATTAINMENT,
         "goal_ratio": goal,
-        "within_goal": None if goal is None or ratio is None else ratio <= goal,
+        "within_goal": None if goal is None or ratio is None else bool(ratio <= goal),  # of numpy's perhaps
         "tail_within": tail is not None and tail <= 1000.0 * group["cold_start"] + TAIL_MS,
         "none_expired": ours["expired"] == 0,
         "none_refused": ours["refused"] == 0,
