@@ -120,6 +120,11 @@ def test_a_verdict_says_what_holds() -> None:
     assert table.verdict(group(ours, cold=300.0, load="bursty"))["goal_ratio"] == 1.65  # type: ignore[index]
 
 
+def test_a_verdict_on_numbers_of_numpy_is_json() -> None:
+    ours = table.row(figures(99.5, 11.4, "torpor"), "ours", np.float64(10.0), np.float64(11.0))
+    assert json.loads(json.dumps(table.verdict(group(ours))))["within_goal"] is True
+
+
 def test_the_text_has_every_row_and_the_verdict_in_words() -> None:
     shown = table.text([group(row(99.5, 11.4, "torpor", "ours"), row(98.0, 12.0, "keda:target=2"))])
     assert "smooth, cold start 120 s: 100 requests" in shown
