@@ -7,7 +7,10 @@ import pickle
 from dataclasses import dataclass, field
 
 import pytest
-from torpor.decide.quick import quick
+from torpor.decide.hardware import conservative
+from torpor.decide.learning import begin
+from torpor.decide.memory import Memory
+from torpor.decide.quick import but, quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +78,19 @@ def test_it_is_a_value():
     assert (type(changed), changed.first, changed.told) == (Quick, 2, "2 and 3.0")
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert (type(other), other, other.told) == (Quick, made, made.told)
+
+
+@pytest.mark.parametrize(
+    ("value", "changes"),
+    [
+        (Memory(seen_at=1.0, watched_since=0.5, arrivals=7, closed=True), {"seen_at": 2.0}),
+        (begin(conservative(None, None), "a"), {"ratio": 2.0, "samples": 3.0}),
+        (Memory(), {}),
+    ],
+)
+def test_but_changes_what_is_named_and_keeps_the_rest(value, changes):
+    changed = but(value, **changes)
+    assert type(changed) is type(value)
+    assert changed == dataclasses.replace(value, **changes)
+    with pytest.raises(TypeError, match="unheard_of"):
+        but(value, unheard_of=1)

@@ -19,7 +19,7 @@ from torpor.decide.decision import EXTERNAL_OWNER
 from torpor.decide.memory import Memory
 from torpor.decide.modes import kept, told_external, told_kept
 from torpor.decide.observation import Observation, Policy
-from torpor.decide.quick import quick
+from torpor.decide.quick import but, quick
 from torpor.decide.signals import QUEUE_DEPTH, Reading
 from torpor.decide.values import Unknown
 
@@ -69,23 +69,7 @@ class Facts:
 
     def asking(self, number: int) -> "Facts":
         """The same facts as the next clamp finds them."""
-        return Facts(
-            number,
-            self.observation,
-            self.policy,
-            self.memory,
-            self.readings,
-            self.now,
-            self.credited,
-            self.wanted,
-            self.idle_for,
-            self.unsure,
-            self.ahead,
-            self.window,
-            self.idle,
-            self.drained,
-            self.patience,
-        )
+        return but(self, asked=number)
 
 
 def serves_in_closed_hours(facts: Facts) -> bool:

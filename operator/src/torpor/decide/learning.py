@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torpor.decide.hardware import Hardware
-from torpor.decide.quick import quick
+from torpor.decide.quick import but, quick
 from torpor.decide.samples import Sample
 
 VERSION = 1
@@ -85,18 +85,7 @@ class Learned:
     def hardware(self, base: Hardware) -> Hardware:
         """Return `base` with what was learned; sizes are the engine's own business and stay."""
         a, b, c, d = self.constants
-        return Hardware(
-            base.name,
-            a,
-            b,
-            c,
-            d,
-            base.kv_tokens,
-            base.max_num_seqs,
-            base.max_num_batched_tokens,
-            base.source,
-            self.guessed and not self.proven,
-        )
+        return but(base, a=a, b=b, c=c, d=d, guessed=self.guessed and not self.proven)
 
 
 def begin(hardware: Hardware, revision: str = "") -> Learned:
@@ -144,19 +133,7 @@ def calibrate(learned: Learned, shown: float, expected: float, seconds: float) -
     change = math.log(shown / expected) - math.log(learned.ratio)
     log_ratio = math.log(learned.ratio) + min(share, 1.0) * max(-0.7, min(0.7, change))
     ratio = max(RATIO_BOUNDS[0], min(RATIO_BOUNDS[1], math.exp(log_ratio)))
-    return Learned(
-        learned.start,
-        learned.guessed,
-        learned.multipliers,
-        learned.covariance,
-        learned.samples,
-        learned.error,
-        learned.surprises,
-        ratio,
-        min(learned.ratio_seconds + seconds, RATIO_SECONDS),
-        learned.revision,
-        learned.recent,
-    )
+    return but(learned, ratio=ratio, ratio_seconds=min(learned.ratio_seconds + seconds, RATIO_SECONDS))
 
 
 def to_dict(learned: Learned) -> dict[str, Any]:
@@ -223,17 +200,13 @@ def _step(learned: Learned, sample: Sample) -> Learned:
     )
     covariance = tuple([p - gain[i] * gain[j] / variance for p, (i, j) in zip(faded, _PAIRS, strict=True)])
     changed = abs(surprises) >= SURPRISES
-    return Learned(
-        learned.start,
-        learned.guessed,
+    return but(
+        learned,
         multipliers=m,
         covariance=wide if changed else covariance,
         samples=0.0 if changed else learned.samples + 1,
         error=learned.error + (min(abs(error), 2.0) - learned.error) / min(learned.samples + 1, 20),
         surprises=0 if changed else surprises,
-        ratio=learned.ratio,
-        ratio_seconds=learned.ratio_seconds,
-        revision=learned.revision,
         recent=(*learned.recent, sample)[-RECENT:],
     )
 

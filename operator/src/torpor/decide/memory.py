@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torpor.decide.known import Known
-from torpor.decide.quick import quick
+from torpor.decide.quick import but, quick
 
 LONGEST_GAP = 30.0  # seconds between two looks after which the history does not count as watched
 MOST_BYTES = 32 * 1024  # of a dump as JSON
@@ -69,20 +69,7 @@ class Memory:
                 overslept=self.overslept,
                 known=self.known,
             )
-        return Memory(
-            now,
-            self.watched_since,
-            self.recommendations,
-            self.idle_since,
-            self.arrivals,
-            self.short_since,
-            self.closed,
-            self.closed_demand,
-            self.wanted_at,
-            self.overslept,
-            self.queued_since,
-            self.known,
-        )
+        return but(self, seen_at=now)
 
     def watched(self, now: float) -> float:
         """Seconds of unbroken watching up to `now`."""

@@ -48,3 +48,14 @@ def quick(cls: type[T]) -> type[T]:
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     cls.__init__ = made  # type: ignore[method-assign]
     return cls
+
+
+def but(value: T, **changes: Any) -> T:
+    """Return a value of a `quick` class with some fields changed: `dataclasses.replace` at a fraction of its
+    price, for classes whose fields are all arguments.
+    """
+    cls = type(value)
+    for name in cls.__slots__:  # type: ignore[attr-defined]
+        if name not in changes:
+            changes[name] = getattr(value, name)
+    return cls(**changes)

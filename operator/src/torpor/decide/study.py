@@ -23,6 +23,7 @@ from torpor.decide.learning import Learned
 from torpor.decide.minutes import Meter
 from torpor.decide.observation import Observation, Policy, Tally
 from torpor.decide.profile import Profile
+from torpor.decide.quick import but
 from torpor.decide.samples import Counters
 from torpor.decide.signals import Waiting
 from torpor.decide.track import Track
@@ -137,24 +138,7 @@ def _waiting_prompts(known: Known, observation: Observation, found: Waiting) -> 
 
 def paused(known: Known, need: int | None, now: float) -> Known:
     """Remember how many replicas were needed; None: that is not known."""
-    if need is None:
-        return known
-    return Known(
-        known.learned,
-        known.traffic,
-        known.profile,
-        known.track,
-        known.pauses.add(need, now),
-        known.meter,
-        known.tally,
-        known.tally_at,
-        known.counters,
-        known.model,
-        known.model_at,
-        known.kept,
-        known.watch,
-        known.whole,
-    )
+    return known if need is None else but(known, pauses=known.pauses.add(need, now))
 
 
 def _periods(known: Known, policy: Policy, now: float) -> Kept | None:
