@@ -114,6 +114,10 @@ TOKENS = Counter(
     "torpor_fleet_tokens", "Tokens of the prompts that arrived and of the answers that were completed.",
     [*FLEET, "kind"], registry=REGISTRY,
 )  # fmt: skip
+OBJECTIVES = Counter(
+    "torpor_fleet_objectives", "Requests held against the objectives of latency.", [*FLEET, "result"],
+    registry=REGISTRY,
+)  # fmt: skip
 COLD_START_SECONDS = Gauge(
     "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
 )
@@ -131,7 +135,17 @@ CONDITION = Gauge(
 _OF_FLEETS: tuple[Gauge | Counter, ...] = (
     *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
     *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
-    *(DECISIONS, WAKES, COLD_START_SECONDS, CONDITION, ARRIVALS, COMPLETED, TOKENS, PREFILL_BUDGET),
+    *(
+        DECISIONS,
+        WAKES,
+        COLD_START_SECONDS,
+        CONDITION,
+        ARRIVALS,
+        COMPLETED,
+        TOKENS,
+        PREFILL_BUDGET,
+        OBJECTIVES,
+    ),
 )
 _TRUTH = {"True": 1, "False": 0}
 
@@ -149,6 +163,9 @@ def counted(namespace: str, name: str, before: Tally, now: Tally) -> None:
     prompt, output = now.prompt_tokens - before.prompt_tokens, now.output_tokens - before.output_tokens
     TOKENS.labels(namespace, name, "prompt").inc(max(0.0, prompt))
     TOKENS.labels(namespace, name, "output").inc(max(0.0, output))
+    missed = now.missed - before.missed
+    OBJECTIVES.labels(namespace, name, "kept").inc(max(0.0, now.judged - before.judged - missed))
+    OBJECTIVES.labels(namespace, name, "missed").inc(max(0.0, missed))
 
 
 def condition(namespace: str, name: str, type_: str, status: str) -> None:

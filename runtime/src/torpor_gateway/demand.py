@@ -190,6 +190,8 @@ def describe(fleet: Fleet, now: float) -> dict[str, Any]:
         "outputSquares": float(fleet.output_squares),
         "products": float(fleet.products),
         "completed": fleet.completed,
+        "judged": fleet.kept.judged,
+        "missed": fleet.kept.missed,
         "failed": fleet.failed,
         "inFlight": fleet.in_flight,
         "queued": 0 if asleep else waiting,

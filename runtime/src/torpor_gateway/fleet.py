@@ -24,6 +24,7 @@ from torpor.dispatch import URGENT_SHARE, WaitingLine, least_loaded
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
+from torpor_gateway.objectives import Kept
 from torpor_gateway.policy import FleetSpec
 from torpor_gateway.sketch import HOLD_BOUNDS, ITL_BOUNDS, TTFT_BOUNDS, Sketch
 from torpor_gateway.tokens import Ratios
@@ -60,6 +61,7 @@ class Fleet:
         self.arrived_prompt_tokens = 0  # of the arrivals, by their bytes
         self.prompt_tokens = self.output_tokens = self.in_flight = 0  # of completed requests, as the next
         self.prompt_squares = self.output_squares = self.products = 0
+        self.kept = Kept()
         self.upstream_retries: Counter[str] = Counter()
         self.answers: Counter[tuple[int, str]] = Counter()
         self.ttft, self.itl, self.hold = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Sketch(HOLD_BOUNDS)
@@ -325,6 +327,9 @@ class Fleet:
         for exchange in self.line:
             if hopeless or now >= exchange.deadline:
                 self.leave(exchange)
+                if not hopeless:
+                    policy = self.spec.policy
+                    self.kept.in_vain(policy.ttft_objective, policy.itl_objective)
                 waited = now - exchange.waiting_since
                 refusal = too_late(
                     self.spec,

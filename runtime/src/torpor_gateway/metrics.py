@@ -72,6 +72,11 @@ class GatewayCollector(Collector):
         arrived = CounterMetricFamily(
             PREFIX + "arrived_prompt_tokens", "Tokens of arriving prompts, by their bytes.", labels=_FLEET
         )
+        kept = CounterMetricFamily(
+            PREFIX + "objectives",
+            "Streams held against the fleet's latency objectives, and requests that waited in vain.",
+            labels=(*_FLEET, "result"),
+        )
         for key, fleet in self._server.registry.fleets.items():
             for (status, reason), count in fleet.answers.items():
                 requests.add_metric((*key, str(status), reason), count)
@@ -82,7 +87,9 @@ class GatewayCollector(Collector):
             retries.add_metric(key, fleet.retries)
             tokens.add_metric((*key, "prompt"), fleet.prompt_tokens)
             tokens.add_metric((*key, "output"), fleet.output_tokens)
-        yield from (requests, arrivals, arrived, retries, upstream, tokens)
+            kept.add_metric((*key, "kept"), fleet.kept.judged - fleet.kept.missed)
+            kept.add_metric((*key, "missed"), fleet.kept.missed)
+        yield from (requests, arrivals, arrived, retries, upstream, tokens, kept)
 
     def _gauges(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(PREFIX + "held_requests", "Requests that wait for a wake.", labels=_FLEET)

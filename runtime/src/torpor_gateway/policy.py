@@ -27,6 +27,7 @@ class Policy:
     queue_depth_target: int = constants.DEFAULT_QUEUE_TARGET
     startup_seconds: float = 1800
     ttft_objective: float | None = None  # seconds to the first token; None: none was given
+    itl_objective: float | None = None  # seconds between two tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ def read_policy(
     queue_depth_target: Any = None,
     startup_seconds: Any = None,
     ttft_milliseconds: Any = None,
+    itl_milliseconds: Any = None,
 ) -> Policy:
     """Read `spec.traffic`; what is absent or unusable is the default."""
     base = Policy()
@@ -152,6 +154,7 @@ def read_policy(
         queue_depth_target=int(_number(queue_depth_target, base.queue_depth_target)),
         startup_seconds=_number(startup_seconds, base.startup_seconds, 1),
         ttft_objective=_number(ttft_milliseconds, 0) / 1000 or None,
+        itl_objective=_number(itl_milliseconds, 0) / 1000 or None,
     )
 
 
@@ -182,6 +185,7 @@ def from_object(item: Mapping[str, Any]) -> FleetSpec:
             queue_depth.get("target"),
             _mapping(spec.get("engine")).get("startupSeconds"),
             _mapping(scaling.get("objectives")).get("timeToFirstTokenMilliseconds"),
+            _mapping(scaling.get("objectives")).get("interTokenLatencyMilliseconds"),
         ),
         status=FleetStatus(
             conditions=conditions,

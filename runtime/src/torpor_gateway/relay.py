@@ -104,13 +104,13 @@ class UnaryRelay:
 class StreamRelay:
     """A stream of events."""
 
-    __slots__ = ("_exchange", "_last", "_last_at", "_response", "_tail", "_usage")
+    __slots__ = ("_exchange", "_first_at", "_last", "_last_at", "_response", "_tail", "_usage")
 
     def __init__(self, exchange: "Exchange", response: ResponseReader) -> None:
         self._exchange, self._response = exchange, response
         self._tail = b""
         self._last = b""
-        self._last_at = 0.0
+        self._first_at = self._last_at = 0.0
         self._usage = b""
 
     def feed(self) -> None:
@@ -167,6 +167,7 @@ class StreamRelay:
         else:
             exchange.commit()
             fleet.ttft.observe(now - exchange.arrived)
+            self._first_at = now
         self._last_at = now
         exchange.events += events
         if b'"usage":{' in block or b'"usage": {' in block:
@@ -186,7 +187,17 @@ class StreamRelay:
             return
         if exchange.operation.ends:
             exchange.events = max(0, exchange.events - 1)  # the mark of the end is not a token
+        self._hold_against_objectives()
         exchange.answered(200, None, _usage_in(self._usage))
+
+    def _hold_against_objectives(self) -> None:
+        exchange = self._exchange
+        if not exchange.data_sent:
+            return
+        gap = (self._last_at - self._first_at) / max(1, exchange.events - 1)
+        policy = exchange.fleet.spec.policy
+        first = self._first_at - exchange.arrived
+        exchange.fleet.kept.streamed(first, gap, policy.ttft_objective, policy.itl_objective)
 
     def _cut_short(self) -> None:
         exchange = self._exchange

@@ -119,7 +119,7 @@ def test_sigterm_during_a_check_ends_the_check(pod: Pod) -> None:
 
 def test_sigterm_during_the_first_token(pod: Pod) -> None:
     pod.start(SCRIPT_SLOW_TOKEN="600").wait_state("Warming")
-    # The state is announced before the request leaves: only with the request there is a first token to interrupt.
+    # The state is announced before the request leaves: without it there is no first token to interrupt.
     poll(lambda: any(e.startswith("POST ") for e in pod.entries()), "the request for a first token")
     pod.terminate()
     assert pod.end() == 0

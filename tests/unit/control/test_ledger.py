@@ -35,13 +35,15 @@ class Process:
             "outputSquares": 100.0 * n,
             "products": 1000.0 * n,
             "waitingPromptTokens": 0,
+            "judged": n,
+            "missed": 0.5 * n,
         }
         who = {"type": "fleet", "bootId": self.boot, "gateway": "gw", "namespace": "team", "name": "llm"}
         return who | {"uid": uid} | numbers | more
 
 
 def tally(n):
-    return Tally(n, 100.0 * n, n, 10.0 * n, 10_000.0 * n, 100.0 * n, 1000.0 * n)
+    return Tally(n, 100.0 * n, n, 10.0 * n, 10_000.0 * n, 100.0 * n, 1000.0 * n, n, 0.5 * n)
 
 
 class World:
@@ -143,6 +145,18 @@ def test_lengths_that_are_told_late_begin_there():
     old.served = 1003
     world.take(103.0, old.line())
     assert world.merged(103.0).tally == tally(3)
+
+
+def test_a_gateway_that_judges_nobody_counts_all_the_same():
+    world, process = World(), Process("b1")
+    world.connect(process, 1.0)
+    process.served = 4
+    line = process.line()
+    del line["judged"], line["missed"]
+    world.take(2.0, line)
+    told = world.merged(2.0).tally
+    assert told is not None
+    assert (told.completed, told.judged, told.missed) == (4, 0, 0)
 
 
 def test_prompts_that_wait_are_added_up_where_all_tell_them():

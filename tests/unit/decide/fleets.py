@@ -37,7 +37,10 @@ class Office:
     start after they are asked for. slow: how much slower its engines are than the policy's hardware says.
     """
 
-    def __init__(self, policy=POLICY, memory=None, rate=office, start=0.0, slow=1.0):
+    def __init__(  # noqa: PLR0917
+        self, policy=POLICY, memory=None, rate=office, start=0.0, slow=1.0, missed=0.01
+    ):
+        self.missed = missed  # share of the requests that miss an objective; None: nobody judges
         self.policy, self.memory, self.rate, self.slow = policy, memory or Memory(), rate, slow
         self.now, self.clock = start, 1000.0  # of the fleet since Monday, and monotonic
         self.born: list[float] = []
@@ -101,6 +104,8 @@ class Office:
                 whole * MIX.prompt**2,
                 whole * MIX.output**2,
                 whole * MIX.prompt * MIX.output,
+                judged=0.0 if self.missed is None else whole,
+                missed=whole * (self.missed or 0.0),
             ),
         )
         return Observation(self.replicas, tuple(engines), demand, wall=MONDAY + self.now)

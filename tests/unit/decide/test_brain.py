@@ -6,6 +6,7 @@ import pytest
 from torpor.decide import Memory, Unknown, decide
 from torpor.decide.hardware import conservative
 from torpor.decide.work import Objectives
+from torpor.decide.work_rate import sentence
 
 from tests.unit.decide.fleets import POLICY, Office, office
 
@@ -196,6 +197,33 @@ def test_of_requests_that_wait_inside_engines_the_length_is_the_mean():
     of_both = raw_of_work(fleet, 3000.0, 3000.0 * 1000, inside=6000.0)
     assert of_both == raw_of_work(fleet, 0.0, 0.0, inside=9000.0)
     assert raw_of_work(fleet, 3000.0, 3000.0 * 8000, inside=6000.0) > of_both
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """An hour of a constant load that keeps several replicas busy, by the share that missed an objective."""
+    fleets = {}
+    for missed in (None, 0.0, 0.007, 0.02, 0.9):
+        fleets[missed] = Office(rate=lambda seconds: 150.0, missed=missed)
+        fleets[missed].live(HOUR)
+    return fleets
+
+
+def test_objectives_kept_better_than_promised_give_care_back(busy):
+    asked = {missed: fleet.decision.basis.need for missed, fleet in busy.items()}
+    assert asked[0.0].burst < asked[0.007].burst < asked[0.02].burst
+    assert asked[0.0].work == pytest.approx(asked[0.02].work)
+    told = {
+        missed: sentence(asked[missed], fleet.memory.known.model, fleet.replicas)
+        for missed, fleet in busy.items()
+    }
+    assert "kept better than promised" in told[0.0]
+    assert "kept better than promised" not in told[0.02]
+
+
+def test_more_misses_than_promised_ask_for_no_more_than_none_known(busy):
+    """A prompt that no replica can prefill in time must not order replicas without end."""
+    assert busy[0.9].decision.basis.need == busy[0.02].decision.basis.need == busy[None].decision.basis.need
 
 
 def test_a_night_of_the_office_is_slept_through(first_day):

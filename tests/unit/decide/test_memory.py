@@ -66,14 +66,17 @@ def test_what_is_no_dump_is_empty_memory(document):
     assert Memory.load(document) == Memory()
 
 
-@pytest.mark.parametrize("part", ["learned", "traffic", "profile", "track", "pauses"])
+PARTS = ["learned", "traffic", "profile", "track", "pauses", "service"]
+
+
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("damage", [None, [], "x", {"v": 99, "version": 99}, {"v": 1, "version": 1}])
 def test_a_damaged_part_is_empty_and_the_others_stay(lived, part, damage):
     document = written(lived)
     document["known"][part] = damage
     loaded, whole = Memory.load(document).known, Memory.load(written(lived)).known
     assert getattr(loaded, part) == getattr(Memory().known, part)
-    others = {"learned", "traffic", "profile", "track", "pauses"} - {part}
+    others = set(PARTS) - {part}
     assert all(getattr(loaded, other) == getattr(whole, other) for other in others)
 
 

@@ -242,6 +242,24 @@ def test_the_view_shows_what_an_operator_sees() -> None:
     assert view.output_tokens == busy.tokens
 
 
+@given(rows, st.integers(0, 40), st.sampled_from([1.0, 15.0]), st.sampled_from([0.05, 1.0, 20.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_gateways_judge_as_the_score_does(rows, room, cold, ttft) -> None:
+    at = np.cumsum([row[0] for row in rows])
+    load = Trace(at, np.array([row[1] for row in rows]), np.array([row[2] for row in rows]))
+    policy = OnDemand((0.0, 0))
+    shape = setup(look=2.0, cold_start=cold, max_waiting=room, kv_tokens=1600, judged_by=(ttft, 0.02))
+    run = Simulation(load, shape, policy).run()
+    judged, missed = policy.views[-1].judged
+    ended = run.requests["finish"] <= policy.views[-1].now
+    refused = run.requests["end"] == rk.REFUSED  # when is not told, so perhaps after the last look
+    assert ended.sum() <= judged <= ended.sum() + refused.sum()
+    good = results.attained(run, 1000 * ttft, 20.0) & ended
+    assert missed == judged - good.sum()
+    told = [view.judged for view in policy.views]
+    assert told == sorted(told)
+
+
 def test_the_production_decision_wakes_serves_and_sleeps() -> None:
     owner = Policy(
         0, 5, 4.0, 0.8, idle_seconds=60.0, window_seconds=30.0, credit_seconds=120.0, max_num_seqs=4

@@ -38,7 +38,13 @@ _TALLIED: Final = (
     "promptSquares",
     "outputSquares",
     "products",
+    "judged",
+    "missed",
 )
+_UNTOLD: Final = {
+    "judged": 0,
+    "missed": 0,
+}  # by a gateway of an earlier version, for fleets without objectives
 _NO_LENGTHS: Final = (0.0,) * len(_TALLIED)
 
 
@@ -61,7 +67,7 @@ class Counted:
             return None
         sums = [arrivals + retries]
         for name in _TALLIED:
-            number = _number(line.get(name))
+            number = _number(line.get(name, _UNTOLD.get(name)))
             if number is None:
                 return cls((sums[0], *_NO_LENGTHS))
             sums.append(number)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torpor.decide import learning, traffic
+from torpor.decide import learning, service, traffic
 from torpor.decide.learning import Learned
 from torpor.decide.minutes import Meter
 from torpor.decide.observation import Tally
@@ -25,6 +25,7 @@ from torpor.decide.pauses import Pauses
 from torpor.decide.profile import Profile
 from torpor.decide.quick import quick
 from torpor.decide.samples import Counters
+from torpor.decide.service import Service
 from torpor.decide.track import Track
 from torpor.decide.traffic import Traffic
 from torpor.decide.work_rate import Model
@@ -35,6 +36,7 @@ NO_METER = Meter()
 NO_PROFILE = Profile()
 NO_TRACK = Track()
 NO_PAUSES = Pauses()
+NO_SERVICE = Service()
 
 
 @quick
@@ -96,7 +98,7 @@ class Known:
     tally, tally_at: what the gateways had counted at the last look. counters: the engines' last reports that
     a sample can begin at. model, model_at: what was put together of hardware, traffic and objectives, and
     when. kept: periods that follow from the pauses. watch: the last check for engines that hang. whole: where
-    `traffic` goes on from as long as some gateway is missing.
+    `traffic` goes on from as long as some gateway is missing. service: how the objectives were kept.
     """
 
     learned: Learned | None = None
@@ -113,6 +115,7 @@ class Known:
     kept: Kept | None = None
     watch: Watch = NO_WATCH
     whole: Whole | None = None
+    service: Service = NO_SERVICE
 
     def dump(self) -> dict[str, Any]:
         """What is worth keeping, as JSON values, below 24 KiB of text."""
@@ -122,6 +125,7 @@ class Known:
             "profile": self.profile.dump(),
             "track": self.track.dump(),
             "pauses": self.pauses.dump(),
+            "service": service.to_dict(self.service),
         }
         if self.learned is not None:
             document["learned"] = learning.to_dict(self.learned)
@@ -138,4 +142,5 @@ class Known:
             profile=Profile.load(document.get("profile")),
             track=Track.load(document.get("track")),
             pauses=Pauses.load(document.get("pauses")),
+            service=service.from_dict(document.get("service")) or NO_SERVICE,
         )

@@ -51,7 +51,8 @@ class Tally:
 
     arrivals: requests that wanted the fleet, repeats of clients left out. prompt_tokens: of these arrivals,
     estimated where nobody counted. completed, output_tokens: requests answered whole, and their tokens.
-    prompt_squares, output_squares, products: sums of I², O² and I·O over completed requests.
+    prompt_squares, output_squares, products: sums of I², O² and I·O over completed requests. judged, missed:
+    requests that were held against the objectives, and those of them that missed one.
     """
 
     arrivals: float = 0.0
@@ -61,6 +62,8 @@ class Tally:
     prompt_squares: float = 0.0
     output_squares: float = 0.0
     products: float = 0.0
+    judged: float = 0.0
+    missed: float = 0.0
 
 
 @quick

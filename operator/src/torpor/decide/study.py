@@ -25,11 +25,12 @@ from torpor.decide.observation import Observation, Policy, Tally
 from torpor.decide.profile import Profile
 from torpor.decide.quick import but
 from torpor.decide.samples import Counters
+from torpor.decide.service import served
 from torpor.decide.signals import Waiting
 from torpor.decide.track import Track
 from torpor.decide.traffic import Counts
 from torpor.decide.values import Unknown, Value, measured
-from torpor.decide.work import utilization
+from torpor.decide.work import Staffing, utilization
 from torpor.decide.work_rate import MOST_TOKENS, Load, arriving, expected_utilization, load_of, model_of
 
 FOLLOWED = 4  # replicas that are sampled; they are alike, and four tell what one does
@@ -37,6 +38,8 @@ SAMPLE_SECONDS = 10.0  # between two samples of a replica: shorter ones say litt
 FEWEST_RUNNING = 3.0  # sequences in a sample's batch: below, the engine idled between steps, and that is none
 MODEL_SECONDS = 5.0
 LATE_SECONDS = 40.0  # the cold start at which a missing replica costs as much as one that idles
+LATER = 4.0  # times as late where all the room is given back
+MISS, MISS_AT_MOST = Staffing().miss, 0.25
 LOOK_SECONDS = 10.0  # between two looks, at the most usual: how much later than now an order may be given
 KEPT_SECONDS = 300.0  # for which periods that follow from the pauses are not worked out again
 
@@ -58,7 +61,7 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
             whole = Whole(told, now, seen)
     learned, counters, model, model_at = known.learned, known.counters, known.model, known.model_at
     meter, track, profile = known.meter, known.track, known.profile
-    kept, ended = known.kept, False
+    kept, service, ended = known.kept, known.service, False
     # Of four long pieces of work one is done a look, so that none is long.
     if works(policy):
         meter, track, profile, ended = _metered(known, observation, policy, seconds, counts)
@@ -67,7 +70,10 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
             if not ended or model is None:
                 assert policy.hardware is not None
                 learned = _start(learned, policy)
-                model, model_at = model_of(policy.hardware, learned, seen, policy.objectives), now
+                if told is not None and observation.demand.complete:
+                    service = served(service, told.judged, told.missed, now)
+                care = Staffing(miss=chance(service.room))
+                model, model_at = model_of(policy.hardware, learned, seen, policy.objectives, care), now
         elif not ended:
             learned, counters = _learned(known, observation, policy, seconds)
     if not ended:
@@ -87,14 +93,25 @@ def study(known: Known, observation: Observation, policy: Policy, now: float, wa
         kept,
         watch,
         whole,
+        service,
     )
 
 
-def share(cold_start: float | None) -> float:
+def share(cold_start: float | None, room: float = 0.0) -> float:
     """Return the quantile that the forecast is read at. A shortage that was not foreseen lasts until one more
     replica has started, so being late costs in proportion to the cold start (seconds), and idling does not.
+    room: to be late, of a fleet that keeps its objectives better than promised (`Service.room`).
     """
-    return newsvendor((cold_start or 0.0) / LATE_SECONDS, 1.0)
+    return newsvendor((cold_start or 0.0) / (LATE_SECONDS * LATER**room), 1.0)
+
+
+def chance(room: float) -> float:
+    """Return the share of the time in which chance may exceed what is there, between its two ends on a
+    logarithmic scale. room: as for `share`.
+    """
+    if room <= 0:
+        return MISS
+    return math.exp((1.0 - room) * math.log(MISS) + room * math.log(MISS_AT_MOST))
 
 
 def works(policy: Policy) -> bool:
@@ -223,7 +240,7 @@ def _metered(
     offset = observation.offset if math.isfinite(observation.offset) else 0.0
     horizon = horizon_minutes(policy.cold_start or 0.0, LOOK_SECONDS)
     for minute in ended:
-        track = track.add(minute, profile, offset, horizon, share(policy.cold_start))
+        track = track.add(minute, profile, offset, horizon, share(policy.cold_start, known.service.room))
         profile = profile.add(minute, offset)
     return meter, track, profile, True
 

@@ -239,6 +239,8 @@ def sentence(found: Need, model: Model, replicas: int) -> str:
     at = model.capacity
     told = ", ".join(parts)
     told += f"; a replica carries {found.rho:.2f} (limit {at.limit}, {at.at.requests:.2f} such requests/s)"
+    if model.staffing.miss > NO_STAFFING.miss:
+        told += "; with less room than usual, because the objectives were kept better than promised"
     if not model.proven:
         told += "; its hardware is guessed until its engines have shown their steps"
     return "; ".join((f"{told}; {found.replicas} needed, {replicas} asked for", *at.unreachable))

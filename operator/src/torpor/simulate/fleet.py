@@ -27,6 +27,7 @@ from torpor.simulate import fleet_kernel as fk
 from torpor.simulate import replica_kernel as rk
 from torpor.simulate.cache_kernel import BLOCK_TOKENS
 from torpor.simulate.conditions import Conditions, Reports
+from torpor.simulate.judged import Judged
 from torpor.simulate.view import View
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class Setup:
     refuse while cold instead of holding. queue_target: requests that a replica gets beyond max_num_seqs.
     look: seconds between two decisions. initial: replicas that are ready when the trace begins.
     ttft_objective: seconds; orders the line at the gateway (`dispatch.WaitingLine`); None: first come, first
-    served. unary_hold_seconds: the shorter hold limit, half of which makes a request urgent; None: no other.
+    served. judged_by: objectives of the first token and between tokens, seconds, that the gateways hold each
+    request against. unary_hold_seconds: the shorter hold limit, half of which makes a request urgent; None:
+    no other.
     conditions: what goes wrong.
     """
 
@@ -81,6 +84,7 @@ class Setup:
     seed: int = 0
     initial: int = 0
     ttft_objective: float | None = None
+    judged_by: tuple[float | None, float | None] = (None, None)
     unary_hold_seconds: float | None = None
     conditions: Conditions = field(default_factory=Conditions)
 
@@ -177,6 +181,7 @@ class Simulation:
         self._fates = np.random.default_rng([setup.seed, 2])
         self._doomed: dict[int, float] = {}  # slot of a start that fails: when it is replaced
         self._reports = Reports(setup.conditions)
+        self._judged = Judged(self.requests, *setup.judged_by)
         self._gone_tokens = 0
         self._gone = [0.0] * len(fk.COUNTED)
 
@@ -220,6 +225,7 @@ class Simulation:
 
     def _decide(self, now: float, counts: list[int]) -> None:
         self._replace_failed(now)
+        self._judged.count(counts[fk.NEXT])
         truth = self._survey[: counts[fk.ROWS]].tolist()
         rows, age = self._reports.seen(now, truth)
         view = View(
@@ -234,6 +240,7 @@ class Simulation:
             self.setup.kv_tokens,
             truth,
             age,
+            self._judged,
         )
         wished = self.policy.look(view)
         self.result.looks += 1

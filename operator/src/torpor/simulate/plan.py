@@ -79,6 +79,7 @@ def setup(
 ) -> Setup:
     """What the run needs of the fleet. Each of `gateways` processes has the gateway's limits."""
     traffic = service.spec.traffic
+    ttft, itl = objectives(service)
     return Setup(
         cost=cost_of(replica),
         kv_tokens=replica.kv_tokens,
@@ -91,6 +92,7 @@ def setup(
         reject=traffic.cold_start.response == constants.RESPONSE_REJECT,
         queue_target=service.spec.scaling.signals.queue_depth.effective,
         ttft_objective=given_ttft(service),
+        judged_by=(ttft / 1000.0, itl / 1000.0),
         unary_hold_seconds=float(traffic.cold_start.unary_hold_seconds),
         look=look,
         seed=seed,

@@ -132,4 +132,5 @@ def _tally(view: View) -> Tally:
         prompt_squares,
         output_squares,
         products,
+        *map(float, view.judged),
     )

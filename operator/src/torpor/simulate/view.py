@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torpor.simulate.judged import Judged
 
 STARTING, READY, DRAINING = 1, 2, 3
 
@@ -43,6 +47,7 @@ class View:
         "_counts",
         "_gone",
         "_gone_tokens",
+        "_judged",
         "_truth",
         "cold_starts",
         "kv_tokens",
@@ -66,6 +71,7 @@ class View:
         kv_tokens: int = 0,
         truth: list[list[float]] | None = None,  # the rows as the gateways know them
         report_age: float = 0.0,
+        judged: Judged | None = None,
     ) -> None:
         self.now = now
         self.replicas = replicas
@@ -78,6 +84,7 @@ class View:
         self._gone = gone  # what replicas that are gone had counted, as in columns 10 to 15
         self._truth = rows if truth is None else truth
         self.report_age = report_age
+        self._judged = judged
 
     @property
     def pods(self) -> list[PodView]:
@@ -142,6 +149,11 @@ class View:
             self._gone[column - 10] + sum(row[column] for row in self.rows) for column in range(11, 16)
         )
         return done, tokens, prompts, outputs, products
+
+    @property
+    def judged(self) -> tuple[int, int]:
+        """Requests that ended so far, and those that missed an objective, were refused, or expired."""
+        return (self._judged.total, self._judged.missed) if self._judged else (0, 0)
 
     @property
     def output_tokens(self) -> int:
