@@ -29,7 +29,7 @@ from torpor.decide.quick import quick
 WITHOUT_OBJECTIVE = 0.90  # ρ where no ITL objective is given: beyond, short bursts multiply every latency
 MOST = 0.95  # ρ whatever the objectives: t = a/(1 − ρ) is too steep to plan with above
 LEAST = 0.25  # ρ below which an objective counts as out of reach
-LEAST_SLACK = 0.2  # of the TTFT objective, however little a long prompt leaves of it
+LEAST_SLACK = 0.1  # of the TTFT objective, however little a long prompt leaves of it
 MOST_REPLICAS = 1_000_000
 
 ITL = "interTokenLatency"
@@ -287,9 +287,9 @@ def burst_of(hardware: Hardware, mix: Mix, reached: Capacity, objectives: Object
     waits for its prefill, and the slack of the TTFT objective (10 s where none is given) takes it. It is that
     of a long prompt, one standard deviation above the mean, because the long ones run out of time first; and
     a mean prompt is ahead of it, because each replica has a line of its own, and one that is through early
-    helps nobody in another's. Where such a prompt has no time left by itself the slack is a fifth of the
-    objective: less would double the fleet for the few that are just in time alone. Otherwise steps grow and
-    every request under way sees it: the ITL of a request follows the mean load over its life.
+    helps nobody in another's. Where such a prompt has no time left by itself a tenth of the objective is the
+    slack. Otherwise steps grow and every request under way sees it: the ITL of a request follows the mean
+    load over its life.
     """
     slack = 10.0
     if objectives.ttft_ms is not None:
