@@ -76,14 +76,13 @@ class Kube:
         return self.http.patch(path, json=patch, headers={"Content-Type": "application/merge-patch+json"})
 
 
-def until(probe: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(probe: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Poll until `probe` gives something true, and return it; fail with `what` at the deadline."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := probe():
-            return found
+    while not (found := probe()):  # probed once more after the deadline: this process may have been asleep
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    return found
 
 
 def refusal(answer: httpx.Response) -> tuple[str, list[tuple[str, str]]]:

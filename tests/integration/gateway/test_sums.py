@@ -79,7 +79,7 @@ async def test_the_operator_sees_what_was_sent(start, pod):
             found = looked().engines[0].counters
             return found if found and found.generated == generated else None
 
-        before = await until(lambda: counters(1), seconds=20)  # the launcher's own
+        before = await until(lambda: counters(1))  # the launcher's own
         asked = ((40, 30), (400, 5), (40, 60), (3, 1))
         lengths = [await ask(first, words, tokens) for words, tokens in asked]
         lengths.append(await ask(first, 40, 20, headers="x-stainless-retry-count: 2\r\n"))
@@ -87,14 +87,14 @@ async def test_the_operator_sees_what_was_sent(start, pod):
         def tally():
             return looked().demand.tally
 
-        await until(lambda: tally() and tally().completed == 5, seconds=20)
+        await until(lambda: tally() and tally().completed == 5)
         assert tally().arrivals == 4
         assert astuple(tally())[2:] == sums(lengths)
         arrived = sum(i for i, _ in lengths[:4])
         assert tally().prompt_tokens == pytest.approx(arrived, rel=0.3)  # by bytes
 
         prompts, outputs = sum(i for i, _ in lengths), sum(o for _, o in lengths)
-        after = await until(lambda: counters(1 + outputs), seconds=20)
+        after = await until(lambda: counters(1 + outputs))
         assert after.boot == before.boot
         assert after.prompts - before.prompts == prompts
         assert after.gaps - before.gaps == outputs - len(lengths)
@@ -112,13 +112,13 @@ async def test_the_operator_sees_what_was_sent(start, pod):
         second = await start()
         fleet = second.managed()
         second.pods(fleet, (ports.port, ports.launcher))
-        await until(lambda: fleet.ready, seconds=20)
+        await until(lambda: fleet.ready)
         lengths += [await ask(second, 100, 3), await ask(second, 10, 4)]
         another = await stack.enter_async_context(door_of(second))
         streams.set_targets([another])
-        await until(lambda: streams.fleet(KEY, UID).tally.completed == 7, seconds=20)
+        await until(lambda: streams.fleet(KEY, UID).tally.completed == 7)
         lengths.append(await ask(second, 7, 2))
-        await until(lambda: streams.fleet(KEY, UID).tally.completed == 8, seconds=20)
+        await until(lambda: streams.fleet(KEY, UID).tally.completed == 8)
         total = streams.fleet(KEY, UID).tally
         assert isinstance(total, Tally)
         assert total.arrivals == 7

@@ -12,7 +12,7 @@ from torpor_engine import server as module
 from torpor_engine.metrics import Sample
 from torpor_engine.server import StatsServer
 
-from tests.integration.engine.harness import free_port
+from tests.ports import free_port
 from tests.unit.engine.test_stats import board
 
 if TYPE_CHECKING:
