@@ -46,7 +46,7 @@ class Kube:
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
         """Run kubectl; with `check`, a failure shows what it said."""
         command = [str(self._binary), "kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=150, check=False)
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
 
