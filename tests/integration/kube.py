@@ -45,7 +45,9 @@ class Kube:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
         """Run kubectl; with `check`, a failure shows what it said."""
-        command = [str(self._binary), "kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
+        # What other servers had on this port is remembered in the home directory, and not asked for here.
+        own = ("--kubeconfig", str(self.kubeconfig), "--cache-dir", str(self.kubeconfig.parent / "kubectl"))
+        command = [str(self._binary), "kubectl", *own, *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=150, check=False)
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done

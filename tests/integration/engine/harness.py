@@ -196,7 +196,7 @@ class Pod:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.process.terminate()
-                self.process.wait(30)
+                self.process.wait(DEADLINE_SECONDS)
         for entry in self.entries():
             if entry.startswith("worker "):
                 worker = int(entry.split()[1])
