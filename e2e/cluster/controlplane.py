@@ -35,9 +35,10 @@ class ControlPlane:
     `seconds` bounds the start; StepFailedError carries the end of the log that explains a failure.
     """
 
-    def __init__(self, seconds: float = 60) -> None:
+    def __init__(self, seconds: float = 240) -> None:
         self._seconds = seconds
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._held: list[socket.socket] = []
 
     def __enter__(self) -> "ControlPlane":
         self.binaries = build()
@@ -67,7 +68,8 @@ class ControlPlane:
         )
 
     def _start(self) -> None:
-        client, peer, self.port = _free_ports(3)
+        self._held = _hold_ports(3)
+        client, peer, self.port = (held.getsockname()[1] for held in self._held)
         binary, pki = str(self.binaries / "torpor-kubernetes"), self.folder / "pki"
         pki.mkdir()
         names = "localhost,kubernetes.default.svc"
@@ -126,16 +128,17 @@ class ControlPlane:
             process = self._processes.pop()
             process.kill()
             process.wait()
+        while self._held:
+            self._held.pop().close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now; all are held until all are found, so that they differ."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+def _hold_ports(count: int) -> list[socket.socket]:
+    """Return sockets on free ports. Bound with SO_REUSEADDR and never listened on, they keep the kernel from
+    giving the ports to others before the servers, which set that too, listen there.
+    """
+    held = [socket.socket() for _ in range(count)]
+    for sock in held:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+    return held

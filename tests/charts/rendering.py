@@ -52,7 +52,7 @@ def helm() -> str:
 
 def run(*arguments: str) -> str:
     """Run helm and return its output. Raises Refused with what it wrote to stderr."""
-    done = subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([helm(), *arguments], capture_output=True, text=True, timeout=150, check=False)
     if done.returncode:
         raise Refused(done.stderr + done.stdout)
     return done.stdout

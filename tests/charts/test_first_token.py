@@ -22,7 +22,7 @@ async def engine(*arguments: str) -> AsyncIterator[str]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             said = b""
             while not (match := re.search(rb"on (http://\S+)\s", said)):
                 line = await process.stderr.readline()
@@ -35,7 +35,7 @@ async def engine(*arguments: str) -> AsyncIterator[str]:
         await process.communicate()
 
 
-async def run(url: str, model: str = "llm", seconds: float = 10) -> tuple[int, str]:
+async def run(url: str, model: str = "llm", seconds: float = 60) -> tuple[int, str]:
     """Run the script as its pod does; return exit status and output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", (CHART / "files" / "first_token.py").read_text(),

@@ -45,8 +45,10 @@ class Kube:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
         """Run kubectl; with `check`, a failure shows what it said."""
-        command = [str(self._binary), "kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        # What other servers had on this port is remembered in the home directory, and not asked for here.
+        own = ("--kubeconfig", str(self.kubeconfig), "--cache-dir", str(self.kubeconfig.parent / "kubectl"))
+        command = [str(self._binary), "kubectl", *own, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=150, check=False)
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
 
@@ -76,14 +78,13 @@ class Kube:
         return self.http.patch(path, json=patch, headers={"Content-Type": "application/merge-patch+json"})
 
 
-def until(probe: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(probe: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Poll until `probe` gives something true, and return it; fail with `what` at the deadline."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := probe():
-            return found
+    while not (found := probe()):  # probed once more after the deadline: this process may have been asleep
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    return found
 
 
 def refusal(answer: httpx.Response) -> tuple[str, list[tuple[str, str]]]:

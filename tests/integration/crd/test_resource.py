@@ -155,7 +155,7 @@ def test_wait_sees_the_condition(kube: Kube, namespace: str) -> None:
     waiting = ("wait", "isvc/smol", "-n", namespace, "--for=condition=Ready")
     assert kube.kubectl(*waiting, "--timeout=1s", check=False).returncode != 0
     write_status(kube, live, conditions=ready("True", constants.ASLEEP))
-    kube.kubectl(*waiting, "--timeout=10s")
+    kube.kubectl(*waiting, "--timeout=50s")
 
 
 def test_status_takes_what_the_helpers_write_and_spec_writes_do_not_touch_it(

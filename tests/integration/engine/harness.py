@@ -1,5 +1,7 @@
 """Runs the packed launcher as a pod would and looks at it from outside, over its HTTP port and its exit."""
 
+import contextlib
+import http.client
 import json
 import signal
 import socket
@@ -8,30 +10,45 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 SCRIPT = Path(__file__).with_name("scripted_engine.py")
-DEADLINE_SECONDS = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+DEADLINE_SECONDS = 60.0
 
 
 def poll(look: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
     """The first true value of `look`, asked until the deadline."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = look()
-        if value:
-            return value
+    while not (value := look()):  # looked at once more after the deadline: this process may have been asleep
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    return value
+
+
+class Stream:
+    """The bytes of a stats stream as far as they were read; only whole lines count."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.data = b""
+
+    def read_until(self, text: bytes) -> None:
+        while text not in self.data[: self.data.rfind(b"\r\n") + 1]:
+            read = self._sock.recv(65536)
+            assert read, f"the stream ended without {text!r}: {self.data!r}"
+            self.data += read
+
+    def read_to_the_end(self) -> None:
+        while read := self._sock.recv(65536):
+            self.data += read
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.data.split(b"\r\n")[:-1] if line.startswith(b"{")]
 
 
 class Pod:
@@ -62,7 +79,7 @@ class Pod:
             "TORPOR_MODEL_URI": f"image://{self.model}",
             "TORPOR_MODEL_NAMES": "smollm2,default/smollm2",
             "TORPOR_DRAIN_SECONDS": "20",
-            "TORPOR_STARTUP_SECONDS": "60",
+            "TORPOR_STARTUP_SECONDS": "600",
             "TORPOR_CACHE_DIR": str(folder / "cache"),
             "TORPOR_ENGINE_PORT": str(self.engine_port),
             "TORPOR_LAUNCHER_PORT": str(self.port),
@@ -104,13 +121,23 @@ class Pod:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, status 0 while nobody listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE_SECONDS
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the latter: it ended in the middle of an answer
             return 0, ""
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["Stream"]:
+        """An open stats stream; the launcher listens from its first moment on."""
+        poll(lambda: self.get("/healthz")[0] == 200, "the launcher's port")
+        with socket.create_connection(("127.0.0.1", self.port), DEADLINE_SECONDS) as sock:
+            sock.sendall(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            yield Stream(sock)
 
     def stats(self) -> dict[str, Any]:
         status, body = self.get("/v1/stats?once=1")
@@ -125,7 +152,11 @@ class Pod:
             stats = self.stats()
             return stats if stats.get("state") == state else None
 
-        found: dict[str, Any] = poll(look, f"state {state}; log:\n{self.log.read_text()}")
+        try:
+            found: dict[str, Any] = poll(look, f"state {state}")
+        except AssertionError as error:
+            error.add_note(self.log.read_text())
+            raise
         return found
 
     def terminate(self) -> None:
@@ -140,7 +171,8 @@ class Pod:
         return self.termination_log.read_text() if self.termination_log.exists() else ""
 
     def entries(self) -> list[str]:
-        return self.diary.read_text().splitlines() if self.diary.exists() else []
+        """The lines of the engine's diary; one that is just being written is none yet."""
+        return self.diary.read_text().split("\n")[:-1] if self.diary.exists() else []
 
     def engine_argv(self) -> list[str]:
         line = poll(
@@ -164,7 +196,7 @@ class Pod:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.process.terminate()
-                self.process.wait(30)
+                self.process.wait(DEADLINE_SECONDS)
         for entry in self.entries():
             if entry.startswith("worker "):
                 worker = int(entry.split()[1])

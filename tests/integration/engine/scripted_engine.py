@@ -5,7 +5,9 @@ SCRIPT_EXIT=CODE ends at once after printing SCRIPT_SAYS; SCRIPT_NEVER_HEALTHY=1
 SCRIPT_REFUSES=/a,/b answers 404 there; SCRIPT_BROKEN=/a answers 500; SCRIPT_METRICS=FILE is what /metrics
 says, read again at each request; SCRIPT_DIARY=FILE gets one line for every event worth a test;
 SCRIPT_STUBBORN=1 ignores SIGTERM; SCRIPT_ORPHAN=1 leaves a worker behind; SCRIPT_ZOMBIE=1 makes an orphan
-that soon dies; SCRIPT_SERVES=a,b replaces the served names; SCRIPT_LINGER=S ends that long after SIGTERM.
+that soon dies; SCRIPT_SERVES=a,b replaces the served names; SCRIPT_STAYS=FILE does not end after SIGTERM as
+long as FILE exists; SCRIPT_GATE=FILE answers no POST before FILE exists, and SCRIPT_SLOW_TOKEN=S takes S
+seconds for each.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,6 +27,11 @@ def note(text: str) -> None:
     if os.environ.get("SCRIPT_DIARY"):
         with Path(os.environ["SCRIPT_DIARY"]).open("a") as diary:
             diary.write(text + "\n")
+
+
+def wait_while(is_so: Callable[[], bool]) -> None:
+    while is_so():
+        time.sleep(0.01)
 
 
 def is_set(name: str, path: str) -> bool:
@@ -59,6 +67,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         note(f"POST {self.path} {body['model']} {body.get('max_tokens')} {self.headers.get('Authorization')}")
+        if "SCRIPT_GATE" in os.environ:
+            wait_while(lambda: not Path(os.environ["SCRIPT_GATE"]).exists())
         time.sleep(float(os.environ.get("SCRIPT_SLOW_TOKEN", "0")))
         status = (
             404 if is_set("SCRIPT_REFUSES", self.path) else 500 if is_set("SCRIPT_BROKEN", self.path) else 200
@@ -110,7 +120,8 @@ def main() -> None:
     note(f"signal {int(signal.sigwait({signal.SIGTERM}))}")
     while os.environ.get("SCRIPT_STUBBORN"):
         time.sleep(600)
-    time.sleep(float(os.environ.get("SCRIPT_LINGER", "0")))
+    if "SCRIPT_STAYS" in os.environ:
+        wait_while(Path(os.environ["SCRIPT_STAYS"]).exists)
     note("left")
     sys.stdout.flush()
     os._exit(int(os.environ.get("SCRIPT_LEAVES_WITH", "0")))

@@ -1,7 +1,9 @@
 """A gateway in this process, on uvloop as in production, with engines and launchers that do as told."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -135,9 +137,10 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]
 @pytest.fixture
 async def pod(
     run: Callable[..., Awaitable[Running]], tmp_path: Path
-) -> Callable[..., Awaitable[tuple[Running, Pod]]]:
+) -> AsyncIterator[Callable[..., Awaitable[tuple[Running, Pod]]]]:
     """Start the launcher and the simulated engine as the pod's manifest does; return its ports at once."""
     ports = Pod()
+    launchers: list[Running] = []
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").touch()
 
@@ -166,6 +169,14 @@ async def pod(
             TORPOR_TERMINATION_LOG=str(tmp_path / "termination-log"),
             HOME=str(tmp_path),
         )
+        launchers.append(process)
         return process, ports
 
-    return begin
+    yield begin
+    for launcher in launchers:
+        # Asked and not killed: its engine would outlive it. The second time it waits for nobody.
+        for _ in range(2):
+            if launcher.process.returncode is None:
+                launcher.signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await launcher.end(10)

@@ -16,12 +16,15 @@ from torpor_gateway.settings import Settings
 from torpor_gateway.stats import StatsStream
 
 from tests.integration.gateway.scripted import Engine, Launcher
+from tests.ports import free_port
 
 CHAT = "/v1/chat/completions"
 NOTHING_KNOWN = FleetStatus()
+# How long anything may take that a test waits for: a bound for hangs, no statement about the gateway.
+PATIENCE_SECONDS = 30.0
 
 
-async def until(what: Callable[[], Any], seconds: float = 5.0) -> Any:
+async def until(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """Wait until `what()` is true and return it."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -80,12 +83,12 @@ class Client:
             await self.writer.drain()
 
     async def head(self) -> Answer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return Answer(await self.reader.readuntil(b"\r\n\r\n"))
 
     async def answer(self, to_head: bool = False) -> Answer:
         answer = await self.head()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 if to_head:
                     answer.ended = True
@@ -108,10 +111,10 @@ class Client:
         return await self.answer()
 
     async def read_until(self, text: bytes) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.reader.readuntil(text)
 
-    async def closed(self, seconds: float = 5.0) -> bytes:
+    async def closed(self, seconds: float = PATIENCE_SECONDS) -> bytes:
         """Return what comes until the gateway closes the connection."""
         async with asyncio.timeout(seconds):
             with contextlib.suppress(ConnectionError):
@@ -238,12 +241,3 @@ class Pod:
     def __init__(self) -> None:
         self.port = free_port()
         self.launcher = Address(free_port())
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -16,7 +16,7 @@ class Running:
         self.process = process
         self.log = log
 
-    async def says(self, pattern: str, seconds: float = 20) -> re.Match[str]:
+    async def says(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not (found := re.search(pattern, self.log.read_text())):
@@ -27,7 +27,7 @@ class Running:
             await asyncio.sleep(0.01)
         return found
 
-    async def end(self, seconds: float = 20) -> int:
+    async def end(self, seconds: float = 60) -> int:
         async with asyncio.timeout(seconds):
             return await self.process.wait()
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.ports import free_port
+
 TOKEN = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 SSE_HEAD = (
@@ -74,8 +76,8 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, port: int = 0, host: str = "127.0.0.1") -> None:
-        self._server = await asyncio.start_server(self._accept, host, port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = port or free_port()  # kept from others while it is closed
+        self._server = await asyncio.start_server(self._accept, host, self.port)
 
     def stop_accepting(self) -> None:
         if self._server is not None:
@@ -132,7 +134,9 @@ class Engine(Server):
 
 
 class Launcher(Server):
-    """Serves a stats stream. `say` changes what it says; not `lasting`, it ends after the first line."""
+    """Serves a stats stream. `say` changes what it says; not `lasting`, it ends after the first line. With
+    `beat_seconds` it repeats itself as the real one does, whose word is old after 15 s.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,6 +156,7 @@ class Launcher(Server):
         }
         self.streams = 0
         self.lasting = True
+        self.beat_seconds: float | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
     def say(self, **changes: Any) -> None:
@@ -173,6 +178,15 @@ class Launcher(Server):
         self._writers.add(writer)
         try:
             if self.lasting:
-                await reader.read()
+                await self._until_left(reader)
         finally:
             self._writers.discard(writer)
+
+    async def _until_left(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self.beat_seconds):
+                    await reader.read()
+                    return
+            except TimeoutError:
+                self.say()

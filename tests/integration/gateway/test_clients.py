@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.integration.gateway.harness import CHAT, chat, request, until
+from tests.integration.gateway.harness import CHAT, PATIENCE_SECONDS, chat, request, until
 from tests.integration.gateway.scripted import DONE, SSE_HEAD, TOKEN, chunk, json_answer
 
 START = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
@@ -28,13 +28,13 @@ async def test_a_client_that_leaves_while_held_frees_its_place(gateway, stream, 
     fleet = gateway.static()
     client = await gateway.waiting(fleet, chat(stream=stream))
     client.leave() if how == "reset" else client.writer.write_eof()
-    await until(lambda: len(fleet.line) == 0, seconds=1)
+    await until(lambda: len(fleet.line) == 0)
     assert fleet.answers[499, "ClientGone"] == 1
     assert fleet.arrivals == 1
 
 
 @pytest.mark.parametrize("script", [forever, first_token_then_forever])
-async def test_a_client_that_leaves_stops_the_engine_within_a_second(gateway, engines, script):
+async def test_a_client_that_leaves_stops_the_engine(gateway, engines, script):
     engine = await engines(script)
     fleet = gateway.static(engine)
     client = await gateway.client()
@@ -43,7 +43,7 @@ async def test_a_client_that_leaves_stops_the_engine_within_a_second(gateway, en
     if script is first_token_then_forever:
         await client.read_until(TOKEN)
     client.leave()
-    await until(lambda: getattr(engine.calls[0], "left", False), seconds=1)
+    await until(lambda: getattr(engine.calls[0], "left", False))
     assert fleet.in_flight == 0
 
 
@@ -56,9 +56,9 @@ async def test_a_client_that_leaves_the_queue_is_not_sent(gateway, engines):
     await second.send(request(chat()))
     await until(lambda: len(fleet.line) == 1)
     second.leave()
-    await until(lambda: len(fleet.line) == 0, seconds=1)
+    await until(lambda: len(fleet.line) == 0)
     first.leave()
-    await until(lambda: fleet.in_flight == 0, seconds=1)
+    await until(lambda: fleet.in_flight == 0)
     assert len(engine.calls) == 1
 
 
@@ -111,13 +111,13 @@ async def test_a_slow_reader_holds_the_engine_back(gateway, engines):
         await asyncio.sleep(0.2)
         return sent[0] == before
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await still():
             pass
     assert fleet.in_flight == 1
     loop = asyncio.get_running_loop()
     stopped = sent[0]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while sent[0] <= stopped:  # it reads on, and so does the engine
             await loop.sock_recv(sock, 1 << 20)
     sock.close()
@@ -126,7 +126,7 @@ async def test_a_slow_reader_holds_the_engine_back(gateway, engines):
 async def test_a_client_that_takes_nothing_is_cut_off_in_the_end(start, engines):
     gateway = await start(slow_reader_seconds=0.5)
     fleet, sock, _ = await torrent_to_a_client_that_does_not_read(gateway, engines)
-    await until(lambda: fleet.in_flight == 0, seconds=5)
+    await until(lambda: fleet.in_flight == 0)
     sock.close()
 
 
@@ -185,7 +185,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(start, engines
 
 
 async def test_a_refused_upload_hears_why(start):
-    gateway = await start(max_body_bytes=1_000_000)
+    gateway = await start(max_body_bytes=1_000_000, linger_seconds=30.0)  # a slow machine sends slowly
     loop = asyncio.get_running_loop()
     with socket.socket() as sock:
         sock.setblocking(False)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.integration.gateway.harness import chat, free_port, request, until
+from tests.integration.gateway.harness import PATIENCE_SECONDS, chat, free_port, request, until
 from tests.integration.gateway.scripted import (
     DONE,
     SSE_HEAD,
@@ -180,9 +180,11 @@ async def test_a_stream_that_dies_ends_with_an_error_event_and_no_proper_end(gat
 
 
 async def test_a_long_unary_answer_that_is_cut_is_cut_for_the_client(gateway, engines):
+    arrived = asyncio.Event()
+
     async def cut(call):
         await call.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 300_000)
-        await asyncio.sleep(0.05)
+        await arrived.wait()  # a reset would throw away what is still on its way
         call.reset()
 
     gateway.static(await engines(cut))
@@ -190,7 +192,10 @@ async def test_a_long_unary_answer_that_is_cut_is_cut_for_the_client(gateway, en
     await client.send(request(chat()))
     head = await client.head()
     assert head.headers["content-length"] == "1000000"
-    assert len(await client.closed()) == 300_000
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await client.reader.readexactly(300_000) == b"x" * 300_000
+    arrived.set()
+    assert await client.closed() == b""
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
@@ -247,9 +252,10 @@ async def test_a_connection_that_the_engine_closed_while_idle_costs_nothing(gate
 
     engine = await engines(close_after)
     fleet = gateway.static(engine)
+    pool = next(iter(fleet.endpoints.values())).pool
     for _ in range(3):
         assert (await gateway.ask(chat())).status == 200
-        await asyncio.sleep(0.1)
+        await until(lambda: not pool._idle)  # the gateway has heard of the end
     assert fleet.upstream_retries.total() == 0
     assert engine.connections == 3
 
@@ -274,13 +280,14 @@ async def test_a_reused_connection_that_dies_unheard_is_replaced_at_the_same_pod
 
 
 async def test_connections_to_engines_are_reused_but_not_for_long(start, engines):
-    gateway = await start(pool_idle_seconds=0.3)
+    gateway = await start(pool_idle_seconds=60.0)
     engine = await engines()
-    gateway.static(engine)
+    pool = next(iter(gateway.static(engine).endpoints.values())).pool
     for _ in range(5):
         await gateway.ask(chat())
     assert engine.connections == 1
-    await asyncio.sleep(0.4)
+    pool._idle_seconds = 0.05  # short only now: the five may come as slowly as they like
+    await until(lambda: not pool._idle)
     await gateway.ask(chat())
     assert engine.connections == 2
     assert gateway.registry.fleets

@@ -12,7 +12,7 @@ async def test_held_requests_go_out_on_the_launchers_word_and_its_drain_is_heard
     for client in clients:
         await client.send(request(chat(stream=True, max_tokens=8)))
     await until(lambda: len(fleet.line) == 6)
-    await until(lambda: fleet.ready, seconds=30)
+    await until(lambda: fleet.ready, seconds=60)
     for client in clients:
         assert (await client.answer()).body.endswith(DONE)
     endpoint = fleet.ready[0]
@@ -24,6 +24,6 @@ async def test_held_requests_go_out_on_the_launchers_word_and_its_drain_is_heard
     await last.send(request(chat(stream=True, max_tokens=200)))
     await last.read_until(b"data:")
     process.process.terminate()
-    await until(lambda: not fleet.ready, seconds=10)
+    await until(lambda: not fleet.ready)
     assert (await last.read_until(DONE)).endswith(DONE), "the drain cut a stream"
     assert fleet.failed == 0

@@ -7,10 +7,10 @@ from tests.integration.gateway.scripted import json_answer
 
 
 async def _grown_older(fleet, seconds):
-    """Wait until whoever waits has waited for so long."""
+    """Wait until everybody who waits has waited for so long."""
     loop = asyncio.get_running_loop()
-    oldest = fleet.line.oldest()
-    await until(lambda: loop.time() - oldest > seconds)
+    youngest = max(exchange.arrived for exchange in fleet.line)
+    await until(lambda: loop.time() - youngest > seconds)
 
 
 def _users(engine):

@@ -1,5 +1,7 @@
 """An operator, a gateway that says what the test wants, and fleets in a namespace of their own."""
 
+import time
+
 import pytest
 from torpor.api import constants as c
 from torpor.api import names
@@ -15,6 +17,7 @@ class Cluster:
     def __init__(self, kube, namespace, operator, gateway, start):
         self.kube, self.namespace, self.operator, self.gateway = kube, namespace, operator, gateway
         self.start = start
+        self.took = 0.0  # seconds from the operator's start to its leading
 
     def get(self, path):
         answer = self.kube.http.get(path)
@@ -60,14 +63,14 @@ class Cluster:
                 return item["status"], item["reason"]
         return None
 
-    def wait_condition(self, type_, status, reason, name="llm", seconds=20):
+    def wait_condition(self, type_, status, reason, name="llm", seconds=60):
         until(lambda: self.condition(type_, name) == (status, reason), f"{type_}={status} {reason}", seconds)
 
-    def wait_replicas(self, number, name="llm", seconds=20):
+    def wait_replicas(self, number, name="llm", seconds=60):
         until(lambda: self.replicas(name) == number, f"{number} replicas", seconds)
 
     def settled(self, name="llm"):
-        """Wait until the fleet's status has been the same for a while; return the object."""
+        """Wait until the fleet sleeps and everything about it is known; return the object."""
         self.wait_condition(c.READY, "True", c.ASLEEP, name)
         self.wait_condition(c.SIGNALS_AVAILABLE, "True", c.AVAILABLE, name)
         return self.fleet(name)
@@ -132,10 +135,13 @@ def led(kube, namespace, gateway, start):
     kube.http.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", json=account)
 
     def lead(name="operator-a", **more):
+        begun = time.monotonic()
         operator = start(name, **more)
         operator.wait_leading()
         operator.wait_streaming()
-        return Cluster(kube, namespace, operator, gateway, start)
+        made = Cluster(kube, namespace, operator, gateway, start)
+        made.took = time.monotonic() - begun
+        return made
 
     return lead
 

@@ -3,10 +3,10 @@
 import json
 import socket
 import threading
-import time
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
 REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+REPEAT_BEATS = 15  # heartbeats between two lines of a fleet with something under way
 
 
 class DemandServer:
@@ -20,9 +20,10 @@ class DemandServer:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._open = True
-        for work in (self._accept, self._beat):
-            threading.Thread(target=work, daemon=True).start()
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._accept, self._beat)]
+        for thread in self._threads:
+            thread.start()
 
     def say(self, fleet, **numbers):
         """Tell about a fleet (its live object); numbers add to what was said before."""
@@ -39,34 +40,53 @@ class DemandServer:
         self.say(fleet, held={"count": count, "bytes": 100 * count, "oldestSeconds": 0.01})
 
     def close(self):
-        self._open = False
-        with self._lock:
-            self._listener.close()
-            for reader in self._readers:
-                reader.close()
+        """End the threads before the sockets, so that none takes in another reader."""
+        self._closed.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there
+        for thread in self._threads:
+            thread.join(30)
+        self._listener.close()
+        for reader in self._readers:
+            reader.close()
 
     def _accept(self):
-        while self._open:
+        while not self._closed.is_set():
             try:
                 reader, _ = self._listener.accept()
             except OSError:
                 return
-            head = reader.recv(65536).decode()
-            if f"Authorization: Bearer {self._token}".lower() not in head.lower():
-                reader.sendall(REFUSED)
+            try:
+                self._take_in(reader)
+            except OSError:  # the operator was killed in the middle of it
                 reader.close()
-                continue
-            with self._lock:
-                lines = [self._line("hello"), self._heartbeat()]
-                lines += [self._line("fleet", **line) for line in self._fleets.values()]
-                reader.sendall(HEAD + b"".join(lines))
-                self._readers.append(reader)
+
+    def _take_in(self, reader):
+        reader.settimeout(30)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            read = reader.recv(65536)
+            if not read:
+                raise ConnectionResetError
+            head += read
+        if f"Authorization: Bearer {self._token}".lower() not in head.decode().lower():
+            reader.sendall(REFUSED)
+            raise ConnectionRefusedError
+        with self._lock:
+            lines = [self._line("hello"), self._heartbeat()]
+            lines += [self._line("fleet", **line) for line in self._fleets.values()]
+            reader.sendall(HEAD + b"".join(lines))
+            self._readers.append(reader)
 
     def _beat(self):
-        while self._open:
-            time.sleep(0.3)
+        beats = 0
+        while not self._closed.wait(0.3):
+            beats += 1
             with self._lock:
                 self._send(self._heartbeat())
+                # As the real one does: what launchers said is old after 15 s, however slow the test is.
+                for line in self._fleets.values() if beats % REPEAT_BEATS == 0 else ():
+                    if line["inFlight"] or line["queued"] or line["held"]["count"]:
+                        self._send(self._line("fleet", **line))
 
     def _heartbeat(self):
         return self._line("heartbeat", state="Serving", synced=True, fleets=len(self._fleets))

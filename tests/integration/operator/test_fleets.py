@@ -78,9 +78,10 @@ def test_a_whole_night_wake_serve_measure_sleep(cluster):
     until(lambda: cluster.fleet()["status"].get("coldStart"), "the cold start is measured")
     # The launcher's word may come after the kubelet's.
     cold = until(
-        lambda: (cold := cluster.fleet()["status"]["coldStart"])["phases"] and cold, "the launcher's phases"
+        lambda: (cold := cluster.fleet()["status"]["coldStart"]).get("phases") and cold,
+        "the launcher's phases",
     )
-    assert float(cold["lastSeconds"]) > 0
+    assert float(cold["lastSeconds"]) >= 0  # to a tenth, and the pod of a test may come sooner than that
     assert cold["phases"] == [{"name": "load", "seconds": "1.50"}]
     assert cluster.replicas() == 1
     cluster.gateway.say(fleet, inFlight=0, pods=stats())

@@ -22,7 +22,7 @@ def test_a_standby_takes_over_from_a_leader_that_was_killed(cluster):
     fleet = cluster.settled()
     cluster.operator.kill()
     cluster.gateway.hold(fleet, 1)  # nobody leads: the request waits at the gateway
-    cluster.wait_replicas(1, seconds=30)
+    cluster.wait_replicas(1)
     assert lease(cluster)["holderIdentity"] == "operator-b"
 
 
@@ -30,7 +30,10 @@ def test_a_leader_that_is_told_to_stop_gives_the_lease_back(cluster):
     standby = cluster.start("operator-b")
     standby.wait_ready()
     assert cluster.operator.stop() == 0
-    until(lambda: lease(cluster)["holderIdentity"] == "operator-b", "the standby leads", seconds=5)
+    assert lease(cluster).get("holderIdentity") in (None, "", "operator-b"), (
+        "it still has a holder that ended"
+    )
+    until(lambda: lease(cluster).get("holderIdentity") == "operator-b", "the standby leads")
 
 
 def test_a_leader_that_was_frozen_does_not_write_and_ends(cluster):
@@ -40,18 +43,18 @@ def test_a_leader_that_was_frozen_does_not_write_and_ends(cluster):
     standby.wait_ready()
     cluster.operator.process.send_signal(signal.SIGSTOP)
     cluster.gateway.hold(fleet, 1)
-    cluster.wait_replicas(1, seconds=30)
+    cluster.wait_replicas(1)
     cluster.patch(cluster.fleet_path() + "/scale", {"spec": {"replicas": 3}})
     cluster.wait_replicas(3)
     cluster.operator.process.send_signal(signal.SIGCONT)
-    assert cluster.operator.process.wait(30) == 1
+    assert cluster.operator.process.wait(60) == 1
     assert "Unclosed" not in cluster.operator.log.read_text()
     assert cluster.replicas() == 3
     assert lease(cluster)["holderIdentity"] == "operator-b"
 
 
 def test_a_new_leader_does_not_shrink_what_it_did_not_watch(cluster):
-    cluster.create(minReplicas=0, idleSeconds=3)
+    cluster.create(minReplicas=0, idleSeconds=60)  # longer than it takes to see that it did not shrink
     fleet = cluster.settled()
     cluster.gateway.hold(fleet, 9)
     cluster.wait_replicas(3)

@@ -25,7 +25,7 @@ def told(cluster, reason):
 def explained(cluster, *arguments):
     command = [sys.executable, "-c", "from torpor.cli import main; main()", "explain", *arguments]
     where = ["-n", cluster.namespace, "--kubeconfig", str(cluster.kube.kubeconfig)]
-    done = subprocess.run([*command, *where], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, *where], capture_output=True, text=True, timeout=150, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -36,9 +36,10 @@ def test_a_number_is_recommended_then_followed_then_kept(cluster):
     cluster.pod("pod-0", READY)
     cluster.wait_condition(c.READY, "True", c.SERVING)
     cluster.gateway.say(cluster.fleet(), inFlight=8, pods=stats(running=8, waitingCapacity=11))
-    until(lambda: decision(cluster).get("recommendedReplicas") == 3, "three are recommended", seconds=45)
+    until(lambda: decision(cluster).get("recommendedReplicas") == 3, "three are recommended")
     assert (decision(cluster)["desiredReplicas"], decision(cluster)["reason"]) == (1, "Recommend")
     assert cluster.replicas() == 1
+    until(lambda: told(cluster, "Recommend"), "an Event tells of it")  # it follows the status
     assert len(told(cluster, "Recommend")) == 1, "one Event, updated"
 
     code, page, _ = explained(cluster, "llm")
@@ -69,7 +70,7 @@ def test_a_request_at_zero_shows_what_auto_would_do(cluster):
     cluster.wait_condition(c.READY, "False", c.RECOMMEND)
     cluster.wait_condition(c.SIGNALS_AVAILABLE, "True", c.AVAILABLE)
     cluster.gateway.say(cluster.fleet(), arrivals=1, refused=1)
-    until(lambda: decision(cluster).get("recommendedReplicas") == 1, "a wake is recommended", seconds=45)
+    until(lambda: decision(cluster).get("recommendedReplicas") == 1, "a wake is recommended")
     assert cluster.replicas() == 0
     mode(cluster, "Auto")
     cluster.wait_condition(c.READY, "True", c.ASLEEP)

@@ -29,8 +29,9 @@ def provoke_looks(cluster, count):
 
 def test_looking_at_a_converged_fleet_writes_nothing(cluster):
     cluster.create()
-    before = cluster.settled()
+    cluster.settled()
     provoke_looks(cluster, 5)
+    before = cluster.fleet()
     writes = cluster.operator.metric("torpor_operator_writes_total")
     events = [(e["reason"], e["count"]) for e in cluster.events()]
     provoke_looks(cluster, 5)
@@ -76,7 +77,7 @@ def test_a_child_that_is_not_ours_is_left_alone_and_named(cluster):
     cluster.wait_condition(c.READY, "False", c.NAME_TAKEN)
     assert cluster.get(f"{service}/llm")["spec"]["ports"][0]["port"] == 1234
     cluster.kube.http.delete(f"{service}/llm")
-    cluster.wait_condition(c.READY, "True", c.ASLEEP, seconds=30)
+    cluster.wait_condition(c.READY, "True", c.ASLEEP)
 
 
 def test_a_successor_of_the_same_name_waits_for_its_predecessors_children(cluster):

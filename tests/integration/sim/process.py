@@ -18,7 +18,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @dataclass

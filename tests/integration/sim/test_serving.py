@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from tests.integration.sim.process import engine
+from tests.integration.sim.process import DEADLINE, engine
 
 SLOW = ("--step-ms", "20,0,0,0")
 
 
 async def test_queue_depth_rises_alone() -> None:
-    async with engine(*SLOW, "--max-num-seqs", "2", "--kv-tokens", "65536") as sim:
-        tasks = [sim.complete(max_tokens=100) for _ in range(10)]
+    async with engine(*SLOW, "--max-num-seqs", "2", "--kv-tokens", "4194304") as sim:
+        tasks = [sim.complete(max_tokens=5000) for _ in range(10)]
         await sim.until("vllm:num_requests_waiting", 8)
         assert await sim.gauge("vllm:num_requests_running") == 2
         assert await sim.gauge("vllm:num_requests_waiting_by_reason", reason="capacity") == 8
@@ -23,7 +23,7 @@ async def test_queue_depth_rises_alone() -> None:
 
 
 async def test_kv_utilization_rises_alone() -> None:
-    async with engine(*SLOW, "--kv-tokens", "2048", "--max-model-len", "2048") as sim:
+    async with engine("--step-ms", "200,0,0,0", "--kv-tokens", "2048", "--max-model-len", "2048") as sim:
         task = sim.complete(prompt="river " * 1700, max_tokens=200)
         await sim.until("vllm:num_requests_running", 1)
         assert await sim.gauge("vllm:kv_cache_usage_perc") > 0.8
@@ -47,13 +47,13 @@ async def test_a_client_that_leaves_frees_its_slot_for_the_next(stream: bool) ->
         waiting = sim.complete(max_tokens=2)
         await sim.until("vllm:num_requests_waiting", 1)
         leaving.cancel()
-        answer = await asyncio.wait_for(waiting, 5)
+        answer = await asyncio.wait_for(waiting, DEADLINE)
         assert answer.json()["usage"]["completion_tokens"] == 2
 
 
 async def test_a_burst_over_the_limit_sees_200_with_an_error_event_and_a_late_one_503() -> None:
     # The fault widens the moment between the two checks, so that all eight are in it on any machine.
-    burst = ("--fault", "slow-first-token=2s,times=8")
+    burst = ("--fault", "slow-first-token=4s,times=8")
     async with engine(*SLOW, "--max-num-seqs", "2", "--max-num-queued-reqs", "4", *burst) as sim:
         tasks = [sim.complete(max_tokens=10, stream=True) for _ in range(8)]
         answers = await asyncio.gather(*tasks)
@@ -61,7 +61,7 @@ async def test_a_burst_over_the_limit_sees_200_with_an_error_event_and_a_late_on
         assert {answer.status_code for answer in answers} == {200}
         assert len(refused) == 4
         assert all(answer.text.endswith("data: [DONE]\n\n") for answer in refused)
-        full = [sim.complete(max_tokens=500) for _ in range(4)]
+        full = [sim.complete(max_tokens=5000) for _ in range(4)]
         await sim.until("vllm:num_requests_waiting", 2)
         late = await sim.complete(stream=True)
         assert late.status_code == 503
@@ -122,7 +122,7 @@ async def test_embeddings_are_fixed_and_of_length_one() -> None:
 
 
 async def test_connections_close_that_idle_after_an_answer_and_none_that_was_not_used_yet() -> None:
-    async with engine(env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "1"}) as sim:
+    async with engine(env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3"}) as sim:
         host, port = sim.address.removeprefix("http://").split(":")
         ahead, ahead_writer = await asyncio.open_connection(host, int(port))
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -134,7 +134,7 @@ async def test_connections_close_that_idle_after_an_answer_and_none_that_was_not
 
         await ask(reader, writer)
         await ask(reader, writer)
-        assert await asyncio.wait_for(reader.read(), 15) == b""
+        assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
         await ask(ahead, ahead_writer)
         writer.close()
         ahead_writer.close()

@@ -43,7 +43,7 @@ async def test_a_line_that_cannot_be_read_ends_the_connection_and_not_the_follow
         DemandStreams(lambda key: told.set() if key == KEY else None) as streams,
     ):
         streams.set_targets([address])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await told.wait()
         assert streams.fleet(KEY, "u").held == 2
 
@@ -55,7 +55,7 @@ async def test_a_fleet_that_is_gone_is_forgotten():
         DemandStreams(lambda key: told.set() if key == KEY else None) as streams,
     ):
         streams.set_targets([address])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await told.wait()
         streams.forget(KEY)
         assert streams.fleet(KEY, "u").held == 0

@@ -170,12 +170,12 @@ def test_a_place_in_a_long_line_costs_no_more_than_in_a_short_one_times_a_little
         line = filled(*(i / 1000 for i in range(waiting)))
         best = math.inf
         for attempt in range(5):
-            began = time.perf_counter()
+            began = time.process_time()  # not the time that other programs took in between
             for turn in range(300):
                 arrived = 100 + attempt + turn / 1000
                 line.join(line.draw(), arrived, 1, arrived)
                 assert line.take(anybody, arrived, OBJECTIVE) is not None
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.process_time() - began)
         return best
 
     assert cost(20_000) < 8 * cost(200)

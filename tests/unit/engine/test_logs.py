@@ -89,13 +89,16 @@ def test_the_log_is_passed_on_unchanged() -> None:
 
 def test_no_line_takes_long_to_read() -> None:
     """A pattern that looks back from every dot needs seconds for this one; nothing else runs meanwhile."""
-    log = LogReader()
-    begin = time.process_time()
-    log.feed(b"a." * 4096 + b"\n")
-    dotted = time.process_time() - begin
-    begin = time.process_time()
-    log.feed(b"a " * 4096 + b"\n")
-    assert dotted < 20 * (time.process_time() - begin)
+
+    def cost(line: bytes) -> float:
+        best = float("inf")
+        for _ in range(5):
+            log, begin = LogReader(), time.process_time()
+            log.feed(line)
+            best = min(best, time.process_time() - begin)
+        return best
+
+    assert cost(b"a." * 4096 + b"\n") < 20 * cost(b"a " * 4096 + b"\n")
 
 
 def test_a_collector_that_is_gone_does_not_stop_the_engine() -> None:

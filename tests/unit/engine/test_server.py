@@ -12,7 +12,7 @@ from torpor_engine import server as module
 from torpor_engine.metrics import Sample
 from torpor_engine.server import StatsServer
 
-from tests.integration.engine.harness import free_port
+from tests.ports import free_port
 from tests.unit.engine.test_stats import board
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ class Served:
         """Everything the server says to `request` until it closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
-        data = await asyncio.wait_for(reader.read(-1), 10)
+        data = await asyncio.wait_for(reader.read(-1), 30)
         writer.close()
         return data
 
     async def stream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"GET /v1/stats HTTP/1.1\r\nHost: x\r\n\r\n")
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         return reader, writer
 
     @staticmethod
     async def line(reader: asyncio.StreamReader) -> dict[str, object]:
         """The next line of a stream, each in a chunk of its own."""
-        size = int(await asyncio.wait_for(reader.readline(), 10), 16)
+        size = int(await asyncio.wait_for(reader.readline(), 30), 16)
         data = await reader.readexactly(size + 2)
         assert data.endswith(b"\n\r\n")
         content: dict[str, object] = json.loads(data)
@@ -94,7 +94,7 @@ async def test_a_head_has_an_end(served: Served) -> None:
 
 
 async def test_a_silent_client_is_sent_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.3)
     assert (await served.ask(b"GET /healthz HT")).startswith(b"HTTP/1.1 408 ")
 
 
@@ -106,7 +106,7 @@ async def test_who_does_not_take_the_answer_is_sent_away(
     _, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not served.server.connections:  # noqa: ASYNC110 - bounded, and nobody to set an event
             await asyncio.sleep(0.01)
         while served.server.connections:  # noqa: ASYNC110
@@ -119,7 +119,7 @@ async def test_a_request_in_pieces(served: Served) -> None:
     for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
         writer.write(bytes([byte]))
         await writer.drain()
-    assert (await asyncio.wait_for(reader.read(-1), 10)).endswith(b"Starting\n")
+    assert (await asyncio.wait_for(reader.read(-1), 30)).endswith(b"Starting\n")
     writer.close()
 
 
@@ -189,7 +189,7 @@ async def test_the_last_line_ends_the_stream_properly(served: Served) -> None:
     await served.line(reader)
     served.board.enter("Failed", "EngineCrashed", "why")
     await served.server.close()
-    data = await asyncio.wait_for(reader.read(-1), 10)
+    data = await asyncio.wait_for(reader.read(-1), 30)
     assert b'"reason":"EngineCrashed"' in data
     assert data.endswith(b"0\r\n\r\n")
     writer.close()
@@ -198,6 +198,6 @@ async def test_the_last_line_ends_the_stream_properly(served: Served) -> None:
 async def test_a_client_of_http_1_0_gets_plain_lines(served: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(b"GET /v1/stats HTTP/1.0\r\n\r\n")
-    assert b"chunked" not in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-    assert json.loads(await asyncio.wait_for(reader.readline(), 10))["state"] == "Starting"
+    assert b"chunked" not in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    assert json.loads(await asyncio.wait_for(reader.readline(), 30))["state"] == "Starting"
     writer.close()

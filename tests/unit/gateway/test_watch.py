@@ -75,7 +75,7 @@ class World:
             watch = Watch(http, access, "/things", self.kept, "a=b")
             task = asyncio.create_task(watch.run())
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while not done(watch):
                         assert not task.done(), task.exception()
                         await asyncio.sleep(0.005)
