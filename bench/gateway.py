@@ -145,6 +145,7 @@ async def measure(
                 gc.collect()
                 try:
                     result = await run(gateway)
+                    await gateway.calm_down()
                 except (StartError, OSError) as error:
                     missing[gateway.name] = f"{kind}: {' '.join(str(error).split())}"
                     continue
