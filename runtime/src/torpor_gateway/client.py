@@ -19,6 +19,8 @@ from torpor_gateway.request import RequestHead, RequestReader
 from torpor_gateway.surface import Shape, shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor_gateway.exchange import Exchange
     from torpor_gateway.server import Server
 
@@ -225,6 +227,10 @@ class ClientConnection(asyncio.Protocol):
             data = pending + data
         self._pending = b""
         self.transport.write(data)
+
+    def chunk_writer(self) -> "Callable[[bytes], None] | None":
+        """Return what writes chunks that are framed already; None where the client gets none, or not yet."""
+        return self.transport.write if self.transport and self._chunked and not self._pending else None
 
     def end(self, *, keep: bool) -> None:
         """The body is complete."""

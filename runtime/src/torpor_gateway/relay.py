@@ -5,6 +5,10 @@ long one flows once it exceeds what is worth keeping. A stream flows by whole ev
 use to a client, and an error event can only be put between events. Before the first event nothing is sent,
 because engines answer 200 and then say in the first event that they are full.
 
+Once a stream flows, nearly all that comes is one token's event in a chunk of its own, and the client gets
+chunks too. Such a chunk goes on as it is, before it was parsed, counted by a search; whatever looks different
+in any way takes the long road.
+
 The end of a stream must be a real end. A closed connection without the last chunk is not one, nor is a body
 that ends without the mark of its protocol (`[DONE]`, `message_stop`, `response.completed`), nor an engine
 that aborts what it runs because it shuts down. A client would take each of them for a complete answer.
@@ -15,10 +19,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from torpor_gateway import answers
-from torpor_gateway.response import ResponseReader
+from torpor_gateway.response import ResponseReader, whole_chunk
 from torpor_gateway.tokens import tail, usage, usage_at_end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor_gateway.exchange import Exchange
 
 KEEP_BYTES = 64 * 1024  # of a unary answer, before it flows
@@ -104,7 +110,16 @@ class UnaryRelay:
 class StreamRelay:
     """A stream of events."""
 
-    __slots__ = ("_exchange", "_first_at", "_last", "_last_at", "_response", "_tail", "_usage")
+    __slots__ = (
+        "_exchange",
+        "_first_at",
+        "_last",
+        "_last_at",
+        "_response",
+        "_tail",
+        "_usage",
+        "_write",
+    )
 
     def __init__(self, exchange: "Exchange", response: ResponseReader) -> None:
         self._exchange, self._response = exchange, response
@@ -112,6 +127,34 @@ class StreamRelay:
         self._last = b""
         self._first_at = self._last_at = 0.0
         self._usage = b""
+        self._write: Callable[[bytes], None] | None = None
+
+    def pass_on(self, data: bytes) -> bool:
+        """Pass bytes of the engine on as they are, if they are a plain event in a chunk of its own.
+
+        False: nothing was done; they must be read. Asked only once the first event has been sent.
+        """
+        if self._tail or self._write is None or not self._response.between_chunks:
+            return False
+        begin = whole_chunk(data)
+        if (
+            not begin
+            or data[-4:] != b"\n\n\r\n"
+            or data[begin] == _COMMENT
+            or b'"abort"' in data
+            or b'"usage"' in data
+        ):
+            return False
+        self._write(data)
+        self._last = data  # the chunk's frame around it does no harm to what looks for the end
+        exchange = self._exchange
+        fleet = exchange.fleet
+        now = fleet.loop.time()
+        events = data.count(b"\n\n")
+        fleet.itl.observe((now - self._last_at) / events, events)
+        self._last_at = now
+        exchange.events += events
+        return True
 
     def feed(self) -> None:
         """Pass whole events on."""
@@ -168,6 +211,9 @@ class StreamRelay:
             exchange.commit()
             fleet.ttft.observe(now - exchange.arrived)
             self._first_at = now
+            self._write = exchange.client.chunk_writer()
+            if self._write is not None and exchange.connection is not None:
+                exchange.connection.pass_on = self.pass_on
         self._last_at = now
         exchange.events += events
         if b'"usage":{' in block or b'"usage": {' in block:

@@ -8,9 +8,12 @@ under a silent, long answer, because a time-out would cut healthy ones.
 
 import asyncio
 import socket
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from torpor_gateway.response import BadResponse, ResponseReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MAX_IDLE = 256
 _WRITE_HIGH_WATER = 1 << 20
@@ -40,6 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_response",
         "idle_since",
+        "pass_on",
         "paused",
         "receiver",
         "reused",
@@ -52,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._got_bytes = False
         self.transport: asyncio.Transport | None = None
         self.receiver: Receiver | None = None
+        self.pass_on: Callable[[bytes], bool] | None = None  # asked before the response's reader
         self.reused = False
         self.paused = False
         self.idle_since = 0.0
@@ -87,6 +92,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and tell the receiver."""
+        if self.pass_on is not None and self.pass_on(data):
+            return
         receiver, response = self.receiver, self._response
         if receiver is None or response is None:
             self.abort()  # an engine that speaks unasked
@@ -112,7 +119,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end(self, error: str) -> None:
         receiver, response = self.receiver, self._response
-        self.receiver = None
         self.abort()
         if receiver is not None and response is not None:
             receiver.upstream_lost(self, response, error)
@@ -132,7 +138,7 @@ class UpstreamConnection(asyncio.Protocol):
     def done(self) -> None:
         """The answer is complete: keep the connection if both sides can."""
         response = self._response
-        self.receiver = self._response = None
+        self.receiver = self._response = self.pass_on = None
         self.resume()
         transport = self.transport
         if response is None or not response.keep_alive or transport is None or transport.is_closing():
@@ -144,7 +150,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; an engine takes that as the end of the request."""
-        self.receiver = None
+        self.receiver = self.pass_on = None
         if self.transport is not None:
             self.transport.abort()
 
