@@ -33,6 +33,7 @@ class Settings:
     namespace: str = _setting("", "the gateway's own namespace")
     watch_namespaces: str = _setting("", "namespaces to serve, separated by commas; empty: all")
     bare_names: str = _setting("*", "namespaces whose models need no prefix; *: all, empty: none")
+    cors_origins: str = _setting("", "origins whose pages may call, separated by commas; *: all, empty: none")
     cluster_domain: str = _setting(constants.DEFAULT_CLUSTER_DOMAIN, "the cluster's DNS domain")
     demand_token_file: str = _setting("", "file with the bearer token of the demand stream")
     pod_name: str = _setting("", "this process's pod")
