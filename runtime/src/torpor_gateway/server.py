@@ -44,10 +44,10 @@ class Server:
         self._id = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int) -> int:
-        """Accept connections; return the port. Raises OSError."""
+    async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Accept connections; return the port. `shared` with other processes. Raises OSError."""
         self._listener = await self.loop.create_server(
-            lambda: ClientConnection(self), host, port, backlog=2048
+            lambda: ClientConnection(self), host, port, backlog=2048, reuse_port=shared or None
         )
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         return int(self._listener.sockets[0].getsockname()[1])

@@ -38,6 +38,7 @@ class Settings:
     demand_token_file: str = _setting("", "file with the bearer token of the demand stream")
     pod_name: str = _setting("", "this process's pod")
 
+    workers: int = _setting(1, "processes that share the port; limits are divided among them", 1)
     max_connections: int = _setting(10_000, "client connections; more are told 503", 1)
     max_header_bytes: int = _setting(32 * 1024, "request line and headers together", 1024)
     max_headers: int = _setting(100, "header fields of a request", 8)
