@@ -40,6 +40,7 @@ def test_the_gateway_means_what_the_values_say() -> None:
     assert (read.cluster_domain, read.log_level) == (constants.DEFAULT_CLUSTER_DOMAIN, "INFO")
     assert read.max_buffered_bytes == 512 * 2**20
     assert read.grace_seconds == 1800
+    assert (read.workers, read.cors_origins) == (1, "")
     objects = render(
         {
             "watchNamespaces": ["a", "b"],
@@ -48,6 +49,8 @@ def test_the_gateway_means_what_the_values_say() -> None:
                 "drain": {"holdSeconds": 1, "streamSeconds": 2},
                 "maxBufferedMebibytes": 1048576,
                 "logLevel": "DEBUG",
+                "workers": 2,
+                "corsOrigins": ["https://a", "http://b:1"],
             },
             "clusterDomain": "k8s.example",
         }
@@ -55,6 +58,7 @@ def test_the_gateway_means_what_the_values_say() -> None:
     read = loaded(objects)
     assert (read.watch_namespaces, read.bare_names, read.cluster_domain) == ("a,b", "a,c", "k8s.example")
     assert (read.grace_seconds, read.max_buffered_bytes, read.log_level) == (3, 2**40, "DEBUG")
+    assert (read.workers, read.cors_origins) == (2, "https://a,http://b:1")
 
 
 def read_by_the_operator(objects: list[Object]) -> operator.Settings:

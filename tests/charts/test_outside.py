@@ -3,7 +3,7 @@
 import pytest
 
 from tests.charts.combinations import COMBINATIONS
-from tests.charts.rendering import container, environment, of, one, render
+from tests.charts.rendering import Refused, container, environment, of, one, render
 
 
 def test_clients_come_in_at_port_80() -> None:
@@ -19,6 +19,29 @@ def test_the_operator_finds_every_gateway_process_even_one_that_drains() -> None
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [(8081, "demand")]
+
+
+def test_each_worker_has_a_demand_port_that_the_operator_alone_may_reach() -> None:
+    objects = render({"gateway.workers": 3})
+    assert environment(objects, "gateway")["TORPOR_WORKERS"] == "3"
+    ports = {port["name"]: port["containerPort"] for port in container(objects, "gateway")["ports"]}
+    demand = {name: port for name, port in ports.items() if name.startswith("demand")}
+    assert demand == {"demand": 8081, "demand-1": 8082, "demand-2": 8083}
+    service = one(objects, "Service", "torpor-gateway-demand")["spec"]["ports"]
+    assert [(port["name"], port["port"], port["targetPort"]) for port in service] == [
+        (name, port, name) for name, port in demand.items()
+    ]
+    rules = one(objects, "NetworkPolicy", "torpor-gateway")["spec"]["ingress"]
+    (rule,) = [rule for rule in rules if any(port["port"] == "demand" for port in rule["ports"])]
+    assert [port["port"] for port in rule["ports"]] == list(demand)
+
+
+def test_workers_share_the_pods_memory_and_each_has_room_for_one_request() -> None:
+    with pytest.raises(
+        Refused, match=r"gateway.maxBufferedMebibytes: 64 MiB for 3 workers .* raise it or lower"
+    ):
+        render({"gateway.workers": 3, "gateway.maxBufferedMebibytes": 64})
+    assert render({"gateway.workers": 2, "gateway.maxBufferedMebibytes": 64})
 
 
 @pytest.mark.parametrize("part", ["operator", "gateway"])

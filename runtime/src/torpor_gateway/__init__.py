@@ -12,6 +12,7 @@ data path client, exchange, relay, upstream, server: sockets and the life of one
 sources   static, kube, cluster, stats: where fleets and endpoints come from
 outlets   doors, demand, metrics: who asks the gateway what it sees
 process   settings, process: what is started, in which order, and how it ends
+workers   workers, shares, pipe, sums: several processes on one port, and what makes them one gateway
 
 It writes nothing to Kubernetes: whoever breaks into a gateway can scale nothing.
 """

@@ -3,14 +3,17 @@
 import argparse
 import logging
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
 import uvloop
 
 from torpor_gateway.process import Process
 from torpor_gateway.settings import Settings, SettingsError
+from torpor_gateway.shares import VARIABLE, share
 from torpor_gateway.static import StaticError
 
 
@@ -43,12 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in ("admin_listen", "demand_listen"):
                 if flags[name] is None and "TORPOR_" + name.upper() not in os.environ:
                     settings = settings.without(name)
+        told = orjson.loads(os.environ.pop(VARIABLE, "null"))
+        who = f"worker {told['index']} " if told else ""
         logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+            level=settings.log_level.upper(), format=f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
         )
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        process = Process(settings, Path(static) if static else None)
-        uvloop.run(process.run())
+        file = Path(static) if static else None
+        if told is None and settings.workers > 1:
+            return _supervise(settings, sys.argv[1:] if argv is None else argv, reloads=file is not None)
+        supervisor = None
+        if told is not None:
+            settings = share(settings, told["index"], told["listen"])
+            supervisor = socket.socket(fileno=told["fd"])
+        uvloop.run(Process(settings, file, supervisor).run())
     except (SettingsError, StaticError, ValueError) as error:
         print(f"torpor-gateway: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -56,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"torpor-gateway: {error}; is the address in use?", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _supervise(settings: Settings, argv: Sequence[str], *, reloads: bool) -> int:
+    # Imported here: a single process needs none of it.
+    from torpor_gateway.workers import Supervisor  # noqa: PLC0415
+
+    code: int = uvloop.run(Supervisor(settings, argv, reloads=reloads).run())
+    return code
 
 
 if __name__ == "__main__":

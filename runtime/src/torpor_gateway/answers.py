@@ -23,6 +23,9 @@ _TYPES = {
     400: "invalid_request_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    411: "invalid_request_error",
+    414: "invalid_request_error",
+    501: "invalid_request_error",
     408: "timeout_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
@@ -82,15 +85,26 @@ def retry_headers(retry_after: float | None) -> bytes:
 
 
 def refuse(
-    refusal: Refusal, shape: Shape, *, close: bool, request_id: bytes = b"", head_only: bool = False
+    refusal: Refusal,
+    shape: Shape,
+    *,
+    close: bool,
+    request_id: bytes = b"",
+    head_only: bool = False,
+    extra: bytes = b"",
 ) -> bytes:
     """Return the whole response of a refusal. `head_only` for HEAD, which may have no body."""
-    extra = retry_headers(refusal.retry_after)
+    extra += retry_headers(refusal.retry_after)
     if refusal.allow:
         extra += b"Allow: %b\r\n" % refusal.allow.encode()
     if request_id:
         extra += b"x-request-id: %b\r\n" % request_id
     return whole(refusal.status, body(refusal, shape), extra=extra, close=close, head_only=head_only)
+
+
+def no_content(extra: bytes) -> bytes:
+    """Return a response that has no body by its status. `extra` are finished header lines."""
+    return b"HTTP/1.1 204 No Content\r\n%b\r\n" % extra
 
 
 def whole(

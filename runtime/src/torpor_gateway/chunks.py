@@ -1,15 +1,17 @@
 """Decoding of chunked request bodies, strict: whatever two parsers could read differently is refused.
 
 Request smuggling lives on leniency about chunk sizes (signs, `0x`, spaces, bare line feeds, overflow), so a
-size is 1 to 15 hexadecimal digits and every line ends in CRLF. Extensions and trailers are read, bounded by
-what they accompany and thrown away: the body goes on with a Content-Length.
+size is 1 to 15 hexadecimal digits, with nothing between them and the end of the line or the semicolon of an
+extension (HTTP would have spaces overlooked there, and parsers differ), and every line ends in CRLF.
+Extensions and trailers are read, bounded by what they accompany and thrown away: the body goes on with a
+Content-Length.
 """
 
 import re
 
 from torpor_gateway.answers import Refusal
 
-_SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[\t\x20-\x7e]*)?")
+_SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[\t\x20-\x7e]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 _MAX_LINE = 1024
 _MAX_OVERHEAD = 8192  # bytes of sizes, extensions and trailers, beyond 16 for each byte of the body

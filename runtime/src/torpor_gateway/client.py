@@ -36,6 +36,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_body_since",
         "_chunked",
+        "_cors",
         "_counted",
         "_early",
         "_judged",
@@ -64,7 +65,7 @@ class ClientConnection(asyncio.Protocol):
         self._early: Refusal | None = None
         self._judged = self._started = self._lingering = self._chunked = False
         self._keep = True
-        self._pending = b""
+        self._pending = self._cors = b""
         self._counted = 0
 
     # --- the socket ---
@@ -146,12 +147,14 @@ class ClientConnection(asyncio.Protocol):
         self._keep = head.keep_alive and not self._server.draining
         if not head.request_id:
             head.request_id = self._server.next_id()
+        self._cors = self._server.cors.lines(head.origin)
         reader = self._reader
         try:
             self._server.check(head)
         except Refusal as refusal:
             length = head.content_length
-            if reader.complete or (
+            # Without a length what follows is a body or the next request: who knows.
+            if (reader.complete and refusal.status != 411) or (
                 length is not None and length <= _READ_THROUGH and not head.expects_continue
             ):
                 self._early = refusal
@@ -214,7 +217,15 @@ class ClientConnection(asyncio.Protocol):
         else:
             framing, keep = b"", False
         self._keep = keep
-        self._pending = head + framing + (b"\r\n" if keep else b"Connection: close\r\n\r\n")
+        self._pending = b"%b%b%b%b\r\n" % (head, self._cors, framing, self._persistence)
+
+    @property
+    def _persistence(self) -> bytes:
+        """The line that says what becomes of the connection; HTTP/1.0 keeps none without a word."""
+        if not self._keep:
+            return b"Connection: close\r\n"
+        request = self._reader.head
+        return b"Connection: keep-alive\r\n" if request is not None and request.version == "1.0" else b""
 
     def write_body(self, data: bytes) -> None:
         """Write a part of the body, framed."""
@@ -258,17 +269,31 @@ class ClientConnection(asyncio.Protocol):
                 answers.refuse(
                     refusal,
                     shape,
-                    close=not self._keep,
+                    close=False,
                     request_id=head.request_id if head else b"",
                     head_only=head is not None and head.method == "HEAD",
+                    extra=self._cors + self._persistence,
                 )
             )
 
     def answer(self, status: int, content: bytes, kind: bytes = b"application/json") -> None:
         """Write a whole response of our own and go on."""
         self._keep = self._keep and not self._server.draining
+        head = self._reader.head
+        only = head is not None and head.method == "HEAD"
         if self.transport is not None:
-            self.transport.write(answers.whole(status, content, kind=kind, close=not self._keep))
+            extra = self._cors + self._persistence
+            self.transport.write(
+                answers.whole(status, content, kind=kind, extra=extra, close=False, head_only=only)
+            )
+        self.over(keep=True)
+
+    def no_content(self, extra: bytes) -> None:
+        """Write a response of our own that has no body, with these header lines, and go on."""
+        self._keep = self._keep and not self._server.draining
+        if self.transport is not None:
+            lines = extra + self._cors + self._persistence
+            self.transport.write(answers.no_content(lines))
         self.over(keep=True)
 
     def over(self, *, keep: bool) -> None:
@@ -285,6 +310,7 @@ class ClientConnection(asyncio.Protocol):
         reader.next()
         self._judged = self._started = False
         self._early = None
+        self._cors = b""
         self.wait_until = self._server.loop.time() + self.settings.idle_seconds
         self._read_on()
 

@@ -13,12 +13,14 @@ import gc
 import logging
 import resource
 import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.demand import Demand
 from torpor_gateway.doors import Door, Visit
+from torpor_gateway.pipe import Pipe
 from torpor_gateway.registry import Registry
 from torpor_gateway.server import Server
 from torpor_gateway.settings import Settings, SettingsError, address
@@ -30,11 +32,18 @@ _OTHER_FILES = 24  # listeners, watches, streams, the loop's own
 
 
 class Process:
-    """One gateway process. With `static`, fleets come from that file, else from Kubernetes."""
+    """One gateway process. With `static`, fleets come from that file, else from Kubernetes.
 
-    def __init__(self, settings: Settings, static: Path | None) -> None:
+    `supervisor` is the worker's end of a pair of sockets, where this is one of several processes on a port.
+    """
+
+    def __init__(
+        self, settings: Settings, static: Path | None, supervisor: socket.socket | None = None
+    ) -> None:
         self.settings = settings
         self.static = static
+        self._supervisor = supervisor
+        self._demand_port = 0
         self._terminated = asyncio.Event()
         self._doors: list[Door] = []
 
@@ -59,12 +68,34 @@ class Process:
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not look at it again
             host, port = address("listen", settings.listen)
-            port = await server.listen(host, port)
+            port = await server.listen(host, port, shared=self._supervisor is not None)
             log.info("listening on %s:%d, %d fleets", host, port, len(registry.fleets))
+            if self._supervisor is not None:
+                pipe = await Pipe.open(self._supervisor)
+                talk = loop.create_task(self._talk(pipe, server, demand))
+                stack.callback(talk.cancel)
             await self._terminated.wait()
             await self._drain(server, demand)
             for door in self._doors:
                 await door.close()
+
+    async def _talk(self, pipe: Pipe, server: Server, demand: Demand) -> None:
+        """Tell the supervisor that this worker is up, then what it asks for; drain when it is gone."""
+        from torpor_gateway.metrics import exposition  # noqa: PLC0415 - a single process may need none
+        from torpor_gateway.sums import snapshot  # noqa: PLC0415
+
+        collectors = exposition(server, demand)
+        await pipe.send({"up": {"demand": self._demand_port}})
+        while (asked := await pipe.receive()) is not None:
+            answer: dict[str, object] = {"answer": asked["number"]}
+            if asked["ask"] == "metrics":
+                answer["metrics"] = snapshot(collectors)
+            else:
+                answer["notReady"] = server.not_ready()
+            await pipe.send(answer)
+        if not self._terminated.is_set():
+            log.error("the supervisor is gone")
+            self._terminated.set()
 
     async def _start_source(self, registry: Registry, stack: contextlib.AsyncExitStack) -> None:
         if self.static is not None:
@@ -89,7 +120,7 @@ class Process:
         if settings.demand_listen:
             door = Door({"/v1/demand": demand.visit})
             self._doors.append(door)
-            await door.open(*address("demand-listen", settings.demand_listen))
+            self._demand_port = await door.open(*address("demand-listen", settings.demand_listen))
         if settings.admin_listen:
             door = _admin(server, demand)
             self._doors.append(door)

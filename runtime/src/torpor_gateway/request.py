@@ -23,6 +23,8 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"[A-Za-z0-9._~:\[\]%-]{0,255}")
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_REQUEST_LINE = re.compile(rb"[A-Z-]{1,32} [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+_CODINGS = frozenset({b"chunked", b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"})
 # Ours to write, meant for this connection alone, or none of the engine's business.
 _NOT_FORWARDED = frozenset(
     {
@@ -44,6 +46,7 @@ _NOT_FORWARDED = frozenset(
         b"accept-encoding",
         b"x-request-id",
         b"cookie",
+        b"origin",  # the gateway answers browsers itself: an engine would add its own word
     }
 )
 
@@ -62,8 +65,10 @@ class RequestHead:
         "host",
         "keep_alive",
         "method",
+        "origin",
         "path",
         "request_id",
+        "requested_headers",
         "retry_count",
         "target",
         "version",
@@ -76,6 +81,8 @@ class RequestHead:
         self.path = ""
         self.version = ""
         self.host = ""
+        self.origin = b""
+        self.requested_headers = b""
         self.content_length: int | None = None
         self.content_type = b""
         self.content_encoding = b""
@@ -120,11 +127,13 @@ def _suspect(raw: bytes) -> bool:
 
 
 def parse_head(raw: bytes, max_headers: int) -> RequestHead:
-    """Parse a head, its final empty line included. Raises Refusal 400, 417 or 431."""
+    """Parse a head, its final empty line included. Raises Refusal 400, 417, 431 or 501."""
     if _suspect(raw):
         raise _bad("the request's head contains control characters, bare line ends or folded lines")
     if raw.count(b"\n") > max_headers + 2:
         raise Refusal(431, "too_many_headers", f"more than {max_headers} header fields")
+    if not _REQUEST_LINE.match(raw):
+        raise _bad("the request line must be `METHOD TARGET HTTP/1.1`, in ASCII, with single spaces")
     lines = _Lines()
     parser = httptools.HttpRequestParser(lines)
     try:
@@ -132,13 +141,14 @@ def parse_head(raw: bytes, max_headers: int) -> RequestHead:
     except httptools.HttpParserUpgrade:
         pass
     except (httptools.HttpParserError, UnicodeDecodeError) as error:
+        if str(error).startswith("Invalid method"):
+            raise Refusal(501, "not_implemented", "this method is not known here") from None
         raise _bad(f"not a valid HTTP/1.1 request: {error}") from None
     head = RequestHead()
     head.method = parser.get_method().decode()
     head.version = parser.get_http_version()
     if head.version not in ("1.1", "1.0"):
         raise _bad(f"HTTP/{head.version} is not spoken here; use HTTP/1.1")
-    head.keep_alive = head.version == "1.1"
     read_headers(head, lines.headers, version=head.version)
     _read_target(head, lines.url)
     return head
@@ -148,17 +158,24 @@ def read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]], *, versi
     """Take over what the header fields say. Raises Refusal 400 or 417."""
     forward: list[bytes] = []
     hosts = lengths = codings = 0
+    closes, keeps = False, version == "1.1"
     drop: set[bytes] = set()
     for name, value in headers:
         lower = name.lower()
         if lower not in _NOT_FORWARDED:
             forward.append(b"%b: %b\r\n" % (name, value))
             if lower == b"content-type":
+                if head.content_type:
+                    raise _bad("Content-Type: at most one is allowed")
                 head.content_type = value
             elif lower == b"content-encoding":
-                head.content_encoding = value
+                head.content_encoding = (
+                    head.content_encoding + b"," + value if head.content_encoding else value
+                )
             elif lower == b"x-stainless-retry-count" and value.isdigit():
                 head.retry_count = min(int(value[:9]), 1000)
+            elif lower == b"access-control-request-headers":
+                head.requested_headers = value
         elif lower == b"host":
             hosts += 1
             if not _HOST.fullmatch(value):
@@ -172,14 +189,16 @@ def read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]], *, versi
         elif lower == b"transfer-encoding":
             codings += 1
             if value.strip().lower() != b"chunked":
-                raise _bad("Transfer-Encoding: only `chunked` is understood")
+                raise _unknown_coding(value)
             head.chunked = True
         elif lower == b"connection":
             for option in value.lower().split(b","):
                 token = option.strip()
                 if token == b"close":
-                    head.keep_alive = False
-                elif token and token not in (b"keep-alive", b"content-type"):
+                    closes = True
+                elif token == b"keep-alive":
+                    keeps = True
+                elif token and token != b"content-type":
                     drop.add(token)
         elif lower == b"expect":
             if value.lower() != b"100-continue":
@@ -187,17 +206,28 @@ def read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]], *, versi
             head.expects_continue = version == "1.1"
         elif lower == b"authorization":
             head.authorization = value  # for the gateway's own doors
+        elif lower == b"origin":
+            head.origin = value
         elif lower == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             head.request_id = value
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise _bad("Host: exactly one is required")
     if lengths > 1 or codings > 1 or (lengths and codings):
         raise _bad("a body is framed by one Content-Length or one Transfer-Encoding, not by several")
+    head.keep_alive = keeps and not closes
     if head.chunked and version == "1.0":
         raise _bad("Transfer-Encoding: not in HTTP/1.0")
     if drop:
         forward = [line for line in forward if line.partition(b":")[0].lower() not in drop]
     head.forward = b"".join(forward)
+
+
+def _unknown_coding(value: bytes) -> Refusal:
+    """A coding that exists and is not spoken here is 501; where the body ends cannot be told: 400."""
+    *before, last = [coding.strip().lower() for coding in value.split(b",")]
+    if last == b"chunked" and b"chunked" not in before and _CODINGS.issuperset(before):
+        return Refusal(501, "not_implemented", "Transfer-Encoding: only `chunked` is understood")
+    return _bad("Transfer-Encoding: only `chunked` is understood")
 
 
 def _read_target(head: RequestHead, url: bytes) -> None:
@@ -283,6 +313,8 @@ class RequestReader:
         end = data.find(b"\r\n\r\n", 0, limit)
         if end < 0:
             if len(data) >= limit:
+                if b"\r\n" not in data[:limit]:
+                    raise Refusal(414, "target_too_long", f"the request line is longer than {limit} bytes")
                 raise Refusal(431, "header_too_large", f"the request's head is larger than {limit} bytes")
             self.ahead = data
             return

@@ -15,6 +15,7 @@ import orjson
 from torpor_gateway import surface
 from torpor_gateway.answers import Refusal
 from torpor_gateway.client import ClientConnection
+from torpor_gateway.cors import Cors
 from torpor_gateway.exchange import Exchange
 from torpor_gateway.peek import peek
 from torpor_gateway.registry import Registry
@@ -34,6 +35,7 @@ class Server:
         self.registry = registry
         self.loop = loop
         self.draining = False
+        self.cors = Cors(settings.cors_origins)
         self.connections: set[ClientConnection] = set()
         self.buffered_bytes = 0
         self.refusals: Counter[tuple[int, str]] = Counter()
@@ -42,10 +44,10 @@ class Server:
         self._id = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int) -> int:
-        """Accept connections; return the port. Raises OSError."""
+    async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Accept connections; return the port. `shared` with other processes. Raises OSError."""
         self._listener = await self.loop.create_server(
-            lambda: ClientConnection(self), host, port, backlog=2048
+            lambda: ClientConnection(self), host, port, backlog=2048, reuse_port=shared or None
         )
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         return int(self._listener.sockets[0].getsockname()[1])
@@ -129,16 +131,24 @@ class Server:
     def check(self, head: RequestHead) -> None:
         """Judge a request by its head. Raises Refusal."""
         method = surface.allowed_method(head.path)
+        if head.method == "OPTIONS" and (method or head.path == "/"):
+            return
         if method is None:
             raise Refusal(404, "not_found", f"there is no {_printable(head.path)} here")
-        if head.method != method:
-            raise Refusal(405, "method_not_allowed", f"{head.path}: use {method}", allow=method)
+        if head.method != method and not (head.method == "HEAD" and method == "GET"):
+            message = f"{head.path}: use {method}"
+            raise Refusal(405, "method_not_allowed", message, allow=surface.allow(method))
+        if method == "POST" and head.content_length is None and not head.chunked:
+            raise Refusal(411, "length_required", "the body needs a Content-Length, or to be chunked")
         if self.buffered_bytes + (head.content_length or 0) > self.settings.max_buffered_bytes:
             raise self.out_of_memory
 
     def handle(self, client: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Answer a complete request, or start its exchange. Raises Refusal."""
         operation = surface.OPERATIONS.get(head.path)
+        if head.method == "OPTIONS":
+            self._options(client, head)
+            return
         if operation is None:
             self._local(client, head)
             return
@@ -150,6 +160,12 @@ class Server:
         fleet.arrive(exchange)
 
     # --- what the gateway answers itself ---
+
+    def _options(self, client: ClientConnection, head: RequestHead) -> None:
+        method = surface.allowed_method(head.path)
+        methods = surface.allow(method) if method else "GET, HEAD, POST, OPTIONS"
+        lines = b"Allow: %b\r\n" % methods.encode()
+        client.no_content(lines + self.cors.preflight(head.origin, methods, head.requested_headers))
 
     def _local(self, client: ClientConnection, head: RequestHead) -> None:
         if head.path == "/healthz":

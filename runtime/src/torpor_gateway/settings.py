@@ -33,10 +33,12 @@ class Settings:
     namespace: str = _setting("", "the gateway's own namespace")
     watch_namespaces: str = _setting("", "namespaces to serve, separated by commas; empty: all")
     bare_names: str = _setting("*", "namespaces whose models need no prefix; *: all, empty: none")
+    cors_origins: str = _setting("", "origins whose pages may call, separated by commas; *: all, empty: none")
     cluster_domain: str = _setting(constants.DEFAULT_CLUSTER_DOMAIN, "the cluster's DNS domain")
     demand_token_file: str = _setting("", "file with the bearer token of the demand stream")
     pod_name: str = _setting("", "this process's pod")
 
+    workers: int = _setting(1, "processes that share the port; limits are divided among them", 1)
     max_connections: int = _setting(10_000, "client connections; more are told 503", 1)
     max_header_bytes: int = _setting(32 * 1024, "request line and headers together", 1024)
     max_headers: int = _setting(100, "header fields of a request", 8)

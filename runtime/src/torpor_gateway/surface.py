@@ -80,6 +80,11 @@ def shape_of(path: str) -> Shape:
     return operation.shape if operation else Shape.OPENAI
 
 
+def allow(method: str) -> str:
+    """Return what the Allow header says where `method` is the one method."""
+    return "GET, HEAD, OPTIONS" if method == "GET" else f"{method}, OPTIONS"
+
+
 def allowed_method(path: str) -> str | None:
     """Return the one method of `path`; None where there is no such path."""
     if path in OPERATIONS:

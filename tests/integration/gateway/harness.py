@@ -90,7 +90,7 @@ class Client:
         answer = await self.head()
         async with asyncio.timeout(PATIENCE_SECONDS):
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                if to_head:
+                if to_head or answer.status == 204:
                     answer.ended = True
                 elif "content-length" in answer.headers:
                     answer.body = await self.reader.readexactly(int(answer.headers["content-length"]))

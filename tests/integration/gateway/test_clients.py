@@ -311,7 +311,8 @@ async def test_bad_bodies_are_400_with_an_error_body(gateway, engines, body):
         START + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
         START + b"Content-Length: +2\r\n\r\n{}",
         START + b"Content-Length: 2, 2\r\n\r\n{}",
-        START + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         START + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         START + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
@@ -349,7 +350,6 @@ async def test_ambiguous_or_malformed_http_is_refused_and_the_connection_closed(
     [
         b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
         b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
-        b"POST /" + b"x" * 70_000,
     ],
 )
 async def test_header_bombs_are_431(gateway, raw):

@@ -1,6 +1,7 @@
 """Clients and engines that mean harm, or behave as if: what each of them can cost the others is bounded."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -245,3 +246,51 @@ async def test_a_pod_whose_suspicion_ended_unnoticed_is_found_by_the_sweep(gatew
     fleet.ready = []
     gateway.registry.sweep()
     assert len(fleet.ready) == 1
+
+
+async def drip(sock: socket.socket, data: bytes) -> None:
+    """Send byte by byte for as long as the other side stays."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        for byte in data:
+            await loop.sock_sendall(sock, bytes((byte,)))
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("loris", 100), ("deaf", 20)])
+async def test_among_hostile_clients_every_healthy_request_is_answered_and_they_are_cut_off(
+    start, engines, kind, count
+):
+    async def serve(call):
+        if b'"stream": true' not in call.body:
+            await answer_ok(call)
+            return
+        await call.send(SSE_HEAD)
+        while not call.writer.is_closing():  # more than any buffer takes
+            await call.send(chunk(b"data: " + b"x" * 65536 + b"\n\n"))
+
+    gateway = await start(header_seconds=2.0, slow_reader_seconds=2.0, max_connections=1000)
+    fleet = gateway.static(await engines(serve))
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        dripping = []
+        for _ in range(count):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
+            if kind == "deaf":
+                await loop.sock_sendall(sock, request(chat(stream=True)))
+            else:
+                dripping.append(loop.create_task(drip(sock, request(chat()))))
+        client = await gateway.client()
+        answered = 0
+        async with asyncio.timeout(90):
+            while len(gateway.server.connections) > 1 or answered < 50:
+                assert (await client.ask(request(chat()))).status == 200
+                answered += 1
+        assert fleet.in_flight == 0
+        assert answered == fleet.completed
+        for task in dripping:
+            task.cancel()
+        await asyncio.gather(*dripping, return_exceptions=True)

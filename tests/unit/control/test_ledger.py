@@ -224,9 +224,10 @@ def test_the_number_of_processes_that_are_remembered_is_bounded_and_none_counts_
     first.served = 10
     world.connect(first, 2.0)
     for n in range(MOST_BOOTS):
-        process = Process(f"b{n}", began=3.0 + n)
+        after = 60.0 * n / MOST_BOOTS
+        process = Process(f"b{n}", began=3.0 + after)
         process.served = 1
-        world.connect(process, 4.0 + n)
+        world.connect(process, 4.0 + after)
     assert len(world.ledger._boots) == MOST_BOOTS
     assert world.merged(70.0).tally == tally(10 + MOST_BOOTS)
     first.served = 11

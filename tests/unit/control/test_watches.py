@@ -111,3 +111,16 @@ async def test_the_gateways_addresses_come_from_events_too(address, shown):
     assert desk.gateways[-1] == addresses([piece]) == [shown]
     desk.feed.event(ENDPOINT_SLICES, "DELETED", piece)
     assert desk.gateways[-1] == []
+
+
+def test_each_process_of_a_pod_is_found_at_its_own_port():
+    ports = [{"name": "demand", "port": 8081}, {"name": "demand-1", "port": 8082}]
+    several = {"ports": ports, "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}]}
+    before = {"ports": ports[:1], "endpoints": [{"addresses": ["10.0.0.3"]}]}  # a pod of the old template
+    assert addresses([several, before]) == [
+        "10.0.0.1:8081",
+        "10.0.0.1:8082",
+        "10.0.0.2:8081",
+        "10.0.0.2:8082",
+        "10.0.0.3:8081",
+    ]

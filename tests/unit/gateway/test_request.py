@@ -103,7 +103,7 @@ def test_a_chunked_body_comes_out_as_it_went_in(parts, data):
     assert rest == b""
 
 
-@pytest.mark.parametrize("size", [b"-1", b"+1", b"0x1", b"1 ", b"", b"1" * 16, b"g", b"1_0", b"\xd9\xa1"])
+@pytest.mark.parametrize("size", [b"-1", b"+1", b"0x1", b"1 ;", b"", b"1" * 16, b"g", b"1_0", b"\xd9\xa1"])
 def test_sizes_that_another_parser_might_read_differently_are_refused(size):
     with pytest.raises(Refusal):
         ChunkedDecoder(100).feed(size + b"\r\nx\r\n0\r\n\r\n")

@@ -26,7 +26,7 @@ from typing import Any, Final
 from torpor.api.names import FleetKey
 from torpor.decide.observation import Tally
 
-MOST_BOOTS: Final = 64
+MOST_BOOTS: Final = 512  # of a hundred pods with some workers each, and of those before them
 LARGEST: Final = 1e30  # of sums of squares of tokens, over the life of a process
 
 # In the order of Tally's fields.

@@ -165,12 +165,15 @@ class Feed:
 
 
 def addresses(slices: Iterable[Object]) -> list[str]:
-    """Return `host:port` of every gateway process in the demand Service's EndpointSlices, ready or not."""
+    """Return `host:port` of every gateway process in the demand Service's EndpointSlices, ready or not.
+
+    Each process of a pod has a port of its own there.
+    """
     found = []
     for item in slices:
         ports = [port.get("port") for port in item.get("ports") or () if port.get("port")]
-        port = ports[0] if ports else constants.GATEWAY_DEMAND_PORT
         for endpoint in item.get("endpoints") or ():
-            hosts = endpoint.get("addresses") or ()
-            found += [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts]
+            for host in endpoint.get("addresses") or ():
+                name = f"[{host}]" if ":" in host else host
+                found += [f"{name}:{port}" for port in ports or [constants.GATEWAY_DEMAND_PORT]]
     return found
