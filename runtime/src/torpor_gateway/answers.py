@@ -31,13 +31,16 @@ _TYPES = {
     431: "invalid_request_error",
     502: "upstream_error",
     503: "service_unavailable_error",
+    504: "timeout_error",
 }
 HAMMER_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Exception):  # noqa: N818
-    """An answer that is an error. `retry_after` in seconds; `allow` is the header of a 405."""
+    """An answer that is an error. `retry_after` in seconds; `allow` is the header of a 405; `headers` are
+    finished header lines.
+    """
 
     status: int
     code: str
@@ -45,6 +48,7 @@ class Refusal(Exception):  # noqa: N818
     param: str | None = None
     retry_after: float | None = None
     allow: str | None = None
+    headers: bytes = b""
 
     @property
     def error(self) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def refuse(
     extra = retry_headers(refusal.retry_after)
     if refusal.allow:
         extra += b"Allow: %b\r\n" % refusal.allow.encode()
+    extra += refusal.headers
     if request_id:
         extra += b"x-request-id: %b\r\n" % request_id
     return whole(refusal.status, body(refusal, shape), extra=extra, close=close, head_only=head_only)

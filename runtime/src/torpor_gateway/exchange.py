@@ -32,6 +32,7 @@ _STREAM_HEAD = (
     b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
 _GONE = "EngineGone"
+_NO_RETRY = b"x-should-retry: false\r\n"  # the same request would take as long again
 _MAX_LOSSES = 3  # engines that may die under one request before it is thought to be the cause
 
 
@@ -43,6 +44,7 @@ class Exchange:
         "_comments",
         "_connecting",
         "_relay",
+        "_time_up",
         "arrived",
         "body",
         "body_size",
@@ -61,6 +63,7 @@ class Exchange:
         "over",
         "stream",
         "ticket",
+        "time_limit",
         "tried",
         "waiting_since",
     )
@@ -90,6 +93,8 @@ class Exchange:
         self._relay: Relay | None = None
         self._comments = False
         self._comment_timer: asyncio.TimerHandle | None = None
+        self.time_limit: float | None = None  # seconds at engines
+        self._time_up: asyncio.TimerHandle | None = None
 
     @property
     def work_size(self) -> int:
@@ -136,6 +141,8 @@ class Exchange:
         self.endpoint = endpoint
         endpoint.load_state.dispatched()
         self.fleet.in_flight += 1
+        if self.time_limit is not None and self._time_up is None:
+            self._time_up = self.fleet.loop.call_later(self.time_limit, self._out_of_time)
         connection = endpoint.pool.take()
         if connection is not None:
             self._send(connection)
@@ -295,6 +302,23 @@ class Exchange:
         else:
             fleet.completed_with(ratios.prompt(self.body_size), ratios.output(self.events))
 
+    def _out_of_time(self) -> None:
+        """The engines took longer than the request may: say so, and stop them."""
+        if self.over:
+            return
+        self.fleet.leave(self)
+        message = (
+            f"the answer took longer than {self.time_limit:g} s, the time-out of this request at "
+            f"{self.fleet.spec.key}; ask for less, or for more time with x-request-timeout"
+        )
+        refusal = Refusal(504, "RequestTimeout", message, headers=_NO_RETRY)
+        if self.data_sent and not isinstance(self._relay, StreamRelay):
+            self._finish(200, refusal.code, failed=True, keep=False, cut=True)
+        elif self.head_sent:
+            self.error_event(refusal.error, refusal.code)
+        else:
+            self.refuse(refusal)
+
     def client_gone(self) -> None:
         """The client closed its connection: stop the engine, leave the line."""
         if self.over:
@@ -324,6 +348,9 @@ class Exchange:
         if self._comment_timer is not None:
             self._comment_timer.cancel()
             self._comment_timer = None
+        if self._time_up is not None:
+            self._time_up.cancel()
+            self._time_up = None
         self.fleet.answers[status, reason] += 1
         if failed:
             self.fleet.failed += 1

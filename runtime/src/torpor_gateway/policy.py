@@ -13,6 +13,8 @@ from typing import Any
 from torpor.api import constants, names
 from torpor.api.names import FleetKey
 
+from torpor_gateway.bounds import UNBOUNDED, Bounds, read_bounds
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -27,6 +29,7 @@ class Policy:
     queue_depth_target: int = constants.DEFAULT_QUEUE_TARGET
     startup_seconds: float = 1800
     ttft_objective: float | None = None  # seconds to the first token; None: none was given
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ def read_policy(
         queue_depth_target=int(_number(queue_depth_target, base.queue_depth_target)),
         startup_seconds=_number(startup_seconds, base.startup_seconds, 1),
         ttft_objective=_number(ttft_milliseconds, 0) / 1000 or None,
+        bounds=read_bounds(traffic),
     )
 
 

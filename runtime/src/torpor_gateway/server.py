@@ -14,6 +14,7 @@ import orjson
 
 from torpor_gateway import surface
 from torpor_gateway.answers import Refusal
+from torpor_gateway.bounds import bounded, time_limit
 from torpor_gateway.client import ClientConnection
 from torpor_gateway.exchange import Exchange
 from torpor_gateway.peek import peek
@@ -145,7 +146,10 @@ class Server:
         model, stream = peek(body, operation.body, head.content_type, head.content_encoding)
         fleet = self.registry.resolve(head.host, model)
         stream = stream and bool(operation.ends)  # where nothing streams the word means nothing to the engine
+        bounds, key = fleet.spec.policy.bounds, fleet.spec.key
+        body = bounded(body, head.path, bounds, key)
         exchange = Exchange(client, fleet, operation, head, body, stream=stream)
+        exchange.time_limit = time_limit(head.forward, bounds, key)
         client.exchange = exchange
         fleet.arrive(exchange)
 
