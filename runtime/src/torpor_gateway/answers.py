@@ -21,6 +21,7 @@ from torpor_gateway.surface import Shape
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _TYPES = {
     400: "invalid_request_error",
+    401: "invalid_request_error",
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
@@ -33,6 +34,7 @@ _TYPES = {
     503: "service_unavailable_error",
     504: "timeout_error",
 }
+_ANTHROPIC_TYPES = {401: "authentication_error"}  # where its words are others than OpenAI's
 HAMMER_SECONDS = 60
 
 
@@ -60,7 +62,9 @@ class Refusal(Exception):  # noqa: N818
 def body(refusal: Refusal, shape: Shape) -> bytes:
     """Return the JSON body of an error."""
     if shape is Shape.ANTHROPIC:
-        return orjson.dumps({"type": "error", "error": refusal.error})
+        kind = _ANTHROPIC_TYPES.get(refusal.status)
+        error = refusal.error | {"type": kind} if kind else refusal.error
+        return orjson.dumps({"type": "error", "error": error})
     return orjson.dumps({"error": refusal.error})
 
 

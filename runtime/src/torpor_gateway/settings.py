@@ -36,6 +36,10 @@ class Settings:
     cluster_domain: str = _setting(constants.DEFAULT_CLUSTER_DOMAIN, "the cluster's DNS domain")
     demand_token_file: str = _setting("", "file with the bearer token of the demand stream")
     pod_name: str = _setting("", "this process's pod")
+    api_keys: str = _setting("", "API keys: a mounted Secret's folder, or a file; empty: everybody may ask")
+    demand_service: str = _setting(
+        "", "the Service whose endpoints are the gateway's pods, to share key limits"
+    )
 
     max_connections: int = _setting(10_000, "client connections; more are told 503", 1)
     max_header_bytes: int = _setting(32 * 1024, "request line and headers together", 1024)
