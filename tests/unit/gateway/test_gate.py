@@ -2,15 +2,20 @@
 
 import contextlib
 import re
+import ssl
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torpor_gateway.answers import Refusal, refuse
 from torpor_gateway.buckets import Bucket
+from torpor_gateway.cluster import ClusterSource
 from torpor_gateway.gate import Gate, duration
 from torpor_gateway.keys import ApiKey, digest
+from torpor_gateway.kube import Access
 from torpor_gateway.request import RequestHead, parse_head
+from torpor_gateway.settings import Settings
 from torpor_gateway.siblings import Siblings
 from torpor_gateway.surface import Shape
 
@@ -348,3 +353,13 @@ def test_pods_that_serve_and_do_not_end_are_counted_each_once():
     siblings.replace([])
     siblings.replace([{"metadata": {"name": "x"}, "endpoints": None}])
     assert told == [2, 3, 2, 3, 1]
+
+
+async def test_the_watch_of_a_cluster_tells_the_gate(gate):
+    home = {"namespace": "home", "demand_service": "gateway-demand", "api_keys": "/keys"}
+    source = ClusterSource(Mock(), Settings(**home), Access("http://x", ssl.create_default_context()))
+    source.on_processes = gate.share
+    assert source.siblings._selector == {"labelSelector": "kubernetes.io/service-name=gateway-demand"}
+    source.siblings._listener.put(endpoint_slice("v4", ("a", SERVES), ("b", SERVES), ("c", SERVES)))
+    assert gate.processes == 3
+    await source.close()
