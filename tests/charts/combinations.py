@@ -57,6 +57,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "engine.image": {"digest": "sha256:" + "b" * 64, "pullPolicy": "Always"},
     },
     "token of others": {"demandToken": {"existingSecret": "mine", "key": "demand.token"}},
+    "API keys": {"gateway.apiKeys.secretName": "keys", "test.apiKey": {"secretName": "test-key", "key": "k"}},
     "IPv6": {"listenAddress": "::"},
     "OpenShift": {
         f"{part}.podSecurityContext.{field}": None

@@ -61,6 +61,24 @@ def test_the_gateway_means_what_the_values_say() -> None:
     assert (read.workers, read.cors_origins) == (2, "https://a,http://b:1")
 
 
+def test_keys_are_read_where_the_secret_is_mounted_and_shared_by_the_pods_of_the_demand_service() -> None:
+    assert "TORPOR_API_KEYS" not in ours("gateway")
+    objects = render({"gateway.apiKeys.secretName": "keys", "test.apiKey.secretName": "test-key"})
+    read = loaded(objects)
+    spec = one(objects, "Deployment", "torpor-gateway")["spec"]["template"]["spec"]
+    (volume,) = (v for v in spec["volumes"] if v["name"] == "api-keys")
+    assert volume["secret"] == {"secretName": "keys"}
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "api-keys")
+    # A subPath would never see a change of the Secret.
+    assert mount == {"name": "api-keys", "mountPath": read.api_keys, "readOnly": True}
+    assert one(objects, "Service", read.demand_service)["spec"]["publishNotReadyAddresses"]
+    operator = one(objects, "Deployment", "torpor-operator")["spec"]["template"]["spec"]
+    assert all(volume["name"] != "api-keys" for volume in operator["volumes"])
+    (container,) = one(objects, "Pod")["spec"]["containers"]
+    (key,) = (variable for variable in container["env"] if variable["name"] == "API_KEY")
+    assert key["valueFrom"] == {"secretKeyRef": {"name": "test-key", "key": "key"}}
+
+
 def read_by_the_operator(objects: list[Object]) -> operator.Settings:
     """Return the operator's settings as its process would read them in the pod."""
     return operator.from_environment(ours("operator", objects))

@@ -35,11 +35,11 @@ async def engine(*arguments: str) -> AsyncIterator[str]:
         await process.communicate()
 
 
-async def run(url: str, model: str = "llm", seconds: float = 60) -> tuple[int, str]:
+async def run(url: str, model: str = "llm", seconds: float = 60, **more: str) -> tuple[int, str]:
     """Run the script as its pod does; return exit status and output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", (CHART / "files" / "first_token.py").read_text(),
-        env={"GATEWAY": url, "MODEL": model, "TIMEOUT_SECONDS": str(seconds)},
+        env={"GATEWAY": url, "MODEL": model, "TIMEOUT_SECONDS": str(seconds)} | more,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
@@ -53,6 +53,15 @@ async def test_it_prints_the_answer() -> None:
     assert status == 0, output
     assert output.startswith("llm slept, and answered after ")
     assert len(output.partition(" s: ")[2].split()) >= 4
+
+
+async def test_it_asks_with_its_key_where_it_has_one() -> None:
+    async with engine("--api-key", "sk-of-the-test-000001") as url:
+        status, output = await run(url)
+        assert status == 1
+        assert ": 401 " in output
+        status, output = await run(url, API_KEY="sk-of-the-test-000001")
+    assert status == 0, output
 
 
 FAULTS = {

@@ -135,6 +135,14 @@ def test_bare_names_are_named_where_tenants_may_meet(noted: Path) -> None:
     assert "may claim" not in notes(noted, {"watchNamespaces": ["team"]})
 
 
+def test_a_gateway_without_keys_is_named_and_a_test_without_one(noted: Path) -> None:
+    assert "gateway.apiKeys.secretName is empty" in notes(noted)
+    keys = {"gateway.apiKeys.secretName": "keys"}
+    assert "secretName is empty" not in notes(noted, keys)
+    assert "helm test will be refused" in notes(noted, keys)
+    assert "refused" not in notes(noted, keys | {"test.apiKey.secretName": "test-key"})
+
+
 def test_a_missing_registry_is_named(noted: Path) -> None:
     assert "no registry is set" in notes(noted)
     assert "no registry" not in notes(noted, {"global.imageRegistry": "registry.example"})

@@ -96,6 +96,24 @@ def test_the_operator_holds_what_it_uses() -> None:
     assert narrow == {"a": everywhere - lease, "torpor-system": at_home}
 
 
+async def test_the_gateway_counts_its_own_pods_where_keys_are_on_and_may() -> None:
+    home = {"namespace": "torpor-system", "demand_service": "torpor-gateway-demand"}
+    where = Access("http://x", ssl.create_default_context())
+    without = ClusterSource(Mock(), Settings(**home), where)
+    assert without.siblings is None
+    source = ClusterSource(Mock(), Settings(**home, api_keys="/keys"), where)
+    assert source.siblings is not None
+    assert source.siblings._path == "/apis/discovery.k8s.io/v1/namespaces/torpor-system/endpointslices"
+    assert source.siblings not in source.watches
+    await source.close()
+    await without.close()
+    narrow = {"watchNamespaces": ["a"], "gateway.apiKeys.secretName": "keys"}
+    read = {("discovery.k8s.io", "endpointslices", verb) for verb in ("list", "watch")}
+    assert granted(render(narrow), "gateway")["torpor-system"] == read
+    assert "torpor-system" not in granted(render({"watchNamespaces": ["a"]}), "gateway")
+    assert granted(render(), "gateway") == granted(render({"gateway.apiKeys.secretName": "keys"}), "gateway")
+
+
 async def test_the_gateway_holds_what_it_uses() -> None:
     source = ClusterSource(
         Mock(), Settings(watch_namespaces="a"), Access("http://x", ssl.create_default_context())

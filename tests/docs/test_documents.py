@@ -8,6 +8,8 @@ import yaml
 from torpor import metrics
 from torpor.api import constants, validation
 from torpor.decide import CLAMPS
+from torpor_gateway import keys
+from torpor_gateway.keys import read_document
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,6 +65,21 @@ def test_every_metric_of_the_operator_is_listed() -> None:
     for metric in metrics.REGISTRY.collect():
         found.add(f"{metric.name}_total" if metric.type == "counter" else metric.name)
     assert listed == found
+
+
+def test_every_metric_of_keys_is_listed_and_the_example_of_a_file_is_understood() -> None:
+    page = (ROOT / "docs/reference/keys.md").read_text()
+    source = (ROOT / "runtime/src/torpor_gateway/metrics.py").read_text()
+    section = source.partition("def _keys")[2].partition("\n    def ")[0]
+    made = re.findall(r'(Gauge|Counter)MetricFamily\(\s*PREFIX \+ "(\w+)"', section)
+    assert len(made) > 5  # the pattern still finds them
+    names = {f"torpor_gateway_{name}{'_total' if kind == 'Counter' else ''}" for kind, name in made}
+    listed = set(re.findall(r"^\| `(torpor_gateway_\w+)`", page, re.MULTILINE))
+    assert listed == names
+    (example,) = (block for block, _ in FENCED_YAML.findall(page) if block.startswith("keys:"))
+    assert [key.name for key in read_document(example)] == ["team-a", "night"]
+    fields = set(re.findall(r"^\| `(\w+)` \|", page.partition("## The Secret")[2], re.MULTILINE))
+    assert fields >= keys._FIELDS
 
 
 def test_every_clamp_is_explained_in_its_order() -> None:

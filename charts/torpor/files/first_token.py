@@ -25,10 +25,11 @@ def ask(url: str, model: str, timeout: float) -> str:
         "max_tokens": 8,
         "messages": [{"role": "user", "content": "Are you awake?"}],
     }
+    key = {"Authorization": f"Bearer {os.environ['API_KEY']}"} if os.environ.get("API_KEY") else {}
     request = urllib.request.Request(  # noqa: S310 - the chart wrote the address
         f"{url}/v1/chat/completions",
         data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json"} | key,
     )
     text, done = "", False
     with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310

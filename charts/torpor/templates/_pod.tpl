@@ -42,6 +42,11 @@ volumes:
     items:
     - key: {{ $root.Values.demandToken.key }}
       path: token
+{{- if and (eq $part "gateway") $root.Values.gateway.apiKeys.secretName }}
+- name: api-keys
+  secret:
+    secretName: {{ $root.Values.gateway.apiKeys.secretName }}
+{{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
@@ -94,6 +99,11 @@ volumeMounts:
 - name: demand-token
   mountPath: /var/run/torpor/demand
   readOnly: true
+{{- if and (eq $part "gateway") $root.Values.gateway.apiKeys.secretName }}
+- name: api-keys
+  mountPath: /var/run/torpor/api-keys
+  readOnly: true
+{{- end }}
 - name: tmp
   mountPath: /tmp
 {{- end -}}

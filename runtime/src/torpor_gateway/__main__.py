@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import uvloop
 
+from torpor_gateway import hashkey
 from torpor_gateway.process import Process
 from torpor_gateway.settings import Settings, SettingsError
 from torpor_gateway.shares import VARIABLE, share
@@ -22,7 +23,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="torpor-gateway",
         description="Holds requests while a fleet sleeps and carries them to its engines when it is awake.",
-        epilog="Each setting can also be given as TORPOR_NAME in the environment.",
+        epilog="Each setting can also be given as TORPOR_NAME in the environment. "
+        "`torpor-gateway hash-key` prints the entry of an API key.",
     )
     parser.add_argument(
         "--static", metavar="FILE", help="fleets and endpoints from a file, without Kubernetes"
@@ -35,6 +37,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the gateway; return the exit code: 0 after a drain, 2 for bad settings."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["hash-key"]:
+        return hashkey.main(argv[1:])
     flags = vars(arguments().parse_args(argv))
     static = flags.pop("static")
     for short in ("admin", "demand"):

@@ -21,6 +21,7 @@ from torpor_gateway.surface import Shape
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _TYPES = {
     400: "invalid_request_error",
+    401: "invalid_request_error",
     404: "not_found_error",
     405: "invalid_request_error",
     411: "invalid_request_error",
@@ -34,13 +35,17 @@ _TYPES = {
     431: "invalid_request_error",
     502: "upstream_error",
     503: "service_unavailable_error",
+    504: "timeout_error",
 }
+_ANTHROPIC_TYPES = {401: "authentication_error"}  # where its words are others than OpenAI's
 HAMMER_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Exception):  # noqa: N818
-    """An answer that is an error. `retry_after` in seconds; `allow` is the header of a 405."""
+    """An answer that is an error. `retry_after` in seconds; `allow` is the header of a 405; `headers` are
+    finished header lines.
+    """
 
     status: int
     code: str
@@ -48,6 +53,7 @@ class Refusal(Exception):  # noqa: N818
     param: str | None = None
     retry_after: float | None = None
     allow: str | None = None
+    headers: bytes = b""
 
     @property
     def error(self) -> dict[str, Any]:
@@ -59,7 +65,9 @@ class Refusal(Exception):  # noqa: N818
 def body(refusal: Refusal, shape: Shape) -> bytes:
     """Return the JSON body of an error."""
     if shape is Shape.ANTHROPIC:
-        return orjson.dumps({"type": "error", "error": refusal.error})
+        kind = _ANTHROPIC_TYPES.get(refusal.status)
+        error = refusal.error | {"type": kind} if kind else refusal.error
+        return orjson.dumps({"type": "error", "error": error})
     return orjson.dumps({"error": refusal.error})
 
 
@@ -97,6 +105,7 @@ def refuse(
     extra += retry_headers(refusal.retry_after)
     if refusal.allow:
         extra += b"Allow: %b\r\n" % refusal.allow.encode()
+    extra += refusal.headers
     if request_id:
         extra += b"x-request-id: %b\r\n" % request_id
     return whole(refusal.status, body(refusal, shape), extra=extra, close=close, head_only=head_only)

@@ -7,7 +7,7 @@ nothing changes here: the last known world goes on, the streams tell which of it
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from torpor_gateway.kube import Access, Watch, client
 from torpor_gateway.policy import from_object
 from torpor_gateway.registry import Registry
 from torpor_gateway.settings import Settings
+from torpor_gateway.siblings import Siblings
 from torpor_gateway.stats import StatsStream
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ class ClusterSource:
             )
         for watch in self.watches:
             watch.on_change = self._freshness
+        # Not among the others: how many share a key's limits decides neither readiness nor routing.
+        self.on_processes: Callable[[int], None] = lambda processes: None
+        self.siblings: Watch | None = None
+        if settings.api_keys and settings.demand_service and settings.namespace:
+            home = f"/apis/discovery.k8s.io/v1/namespaces/{settings.namespace}/endpointslices"
+            selector = f"{constants.LABEL_ENDPOINT_SERVICE}={settings.demand_service}"
+            self.siblings = Watch(self._http, access, home, Siblings(self._count), selector)
 
     @property
     def synced(self) -> bool:
@@ -101,7 +109,8 @@ class ClusterSource:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._tasks = [asyncio.get_running_loop().create_task(watch.run()) for watch in self.watches]
+        watches = [*self.watches, self.siblings] if self.siblings else self.watches
+        self._tasks = [asyncio.get_running_loop().create_task(watch.run()) for watch in watches]
 
     async def close(self) -> None:
         """Stop watching and following."""
@@ -112,6 +121,9 @@ class ClusterSource:
             for followed in slices.followed.values():
                 followed.stream.close()
         await self._http.aclose()
+
+    def _count(self, processes: int) -> None:
+        self.on_processes(processes)
 
     def _freshness(self) -> None:
         registry = self._registry

@@ -9,7 +9,10 @@ request under which several engines died is given up: it may be what kills them,
 The client leaving ends everything at once, wherever the request is.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from torpor.dispatch import ANONYMOUS
 
 from torpor_gateway import answers
 from torpor_gateway.answers import Refusal
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from torpor_gateway.client import ClientConnection
     from torpor_gateway.endpoint import Endpoint
     from torpor_gateway.fleet import Fleet
+    from torpor_gateway.gate import Lease
     from torpor_gateway.upstream import UpstreamConnection
 
 _STREAM_HEAD = (
@@ -32,6 +36,7 @@ _STREAM_HEAD = (
     b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
 _GONE = "EngineGone"
+_NO_RETRY = b"x-should-retry: false\r\n"  # the same request would take as long again
 _MAX_LOSSES = 3  # engines that may die under one request before it is thought to be the cause
 
 
@@ -43,6 +48,7 @@ class Exchange:
         "_comments",
         "_connecting",
         "_relay",
+        "_time_up",
         "arrived",
         "body",
         "body_size",
@@ -56,12 +62,16 @@ class Exchange:
         "fleet",
         "head",
         "head_sent",
+        "lane",
+        "lease",
         "losses",
         "operation",
         "over",
         "stream",
         "ticket",
+        "time_limit",
         "tried",
+        "used",
         "waiting_since",
     )
 
@@ -90,6 +100,13 @@ class Exchange:
         self._relay: Relay | None = None
         self._comments = False
         self._comment_timer: asyncio.TimerHandle | None = None
+        self.lane = ANONYMOUS
+        self.lease: Lease | None = None  # of its key's limits
+        self.used: tuple[int, int] | None = (
+            None  # tokens of the prompt and of the answer, once they are known
+        )
+        self.time_limit: float | None = None  # seconds at engines
+        self._time_up: asyncio.TimerHandle | None = None
 
     @property
     def work_size(self) -> int:
@@ -136,6 +153,8 @@ class Exchange:
         self.endpoint = endpoint
         endpoint.load_state.dispatched()
         self.fleet.in_flight += 1
+        if self.time_limit is not None and self._time_up is None:
+            self._time_up = self.fleet.loop.call_later(self.time_limit, self._out_of_time)
         connection = endpoint.pool.take()
         if connection is not None:
             self._send(connection)
@@ -232,6 +251,8 @@ class Exchange:
     def begin(self, head: bytes, length: int | None = None) -> None:
         """Send a response's head, without its framing."""
         self.head_sent = True
+        if self.lease is not None:
+            head += self.lease.headers
         self.client.begin(head, length)
 
     def write(self, data: bytes) -> None:
@@ -268,6 +289,9 @@ class Exchange:
         if self.head_sent:
             self.error_event(refusal.error, refusal.code)
             return
+        if self.lease is not None:
+            self.lease.state.refusals[refusal.code] += 1
+            refusal = replace(refusal, headers=refusal.headers + self.lease.headers)
         self.client.refuse(refusal, self.operation.shape)
         self._finish(refusal.status, refusal.code, failed=False, keep=True, whole=True)
 
@@ -277,6 +301,8 @@ class Exchange:
         """The engine's answer is complete and sent."""
         if status < 400:
             self._count(prompt_output or (usage(content) if content else None))
+        else:
+            self.used = (0, 0)
         if self.endpoint is not None:
             self.endpoint.calibration.sent(self.work_size, self.events)
         if self.connection is not None:
@@ -285,15 +311,38 @@ class Exchange:
         self._finish(status, "", failed=status >= 500, keep=True)
 
     def _count(self, found: tuple[int, int] | None) -> None:
-        fleet, ratios = self.fleet, self.fleet.ratios
+        ratios = self.fleet.ratios
         if not self.operation.works:
-            fleet.completed_with(0, 0)
+            self.used = (0, 0)
         elif found:
             ratios.learn_prompt(found[0], self.body_size)
             ratios.learn_output(found[1], self.events)
-            fleet.completed_with(*found)
+            self.used = found
         else:
-            fleet.completed_with(ratios.prompt(self.body_size), ratios.output(self.events))
+            self.used = self._estimated()
+        self.fleet.completed_with(*self.used)
+
+    def _estimated(self) -> tuple[int, int]:
+        """Return the tokens of the prompt and of what came of the answer, by bytes and events."""
+        ratios = self.fleet.ratios
+        return ratios.prompt(self.work_size), ratios.output(self.events)
+
+    def _out_of_time(self) -> None:
+        """The engines took longer than the request may: say so, and stop them."""
+        if self.over:
+            return
+        self.fleet.leave(self)
+        message = (
+            f"the answer took longer than {self.time_limit:g} s, the time-out of this request at "
+            f"{self.fleet.spec.key}; ask for less, or for more time with x-request-timeout"
+        )
+        refusal = Refusal(504, "RequestTimeout", message, headers=_NO_RETRY)
+        if self.data_sent and not isinstance(self._relay, StreamRelay):
+            self._finish(200, refusal.code, failed=True, keep=False, cut=True)
+        elif self.head_sent:
+            self.error_event(refusal.error, refusal.code)
+        else:
+            self.refuse(refusal)
 
     def client_gone(self) -> None:
         """The client closed its connection: stop the engine, leave the line."""
@@ -324,6 +373,12 @@ class Exchange:
         if self._comment_timer is not None:
             self._comment_timer.cancel()
             self._comment_timer = None
+        if self._time_up is not None:
+            self._time_up.cancel()
+            self._time_up = None
+        if self.lease is not None:
+            reached = self._estimated() if self.endpoint is not None else (0, 0)
+            self.lease.end(*(reached if self.used is None else self.used))
         self.fleet.answers[status, reason] += 1
         if failed:
             self.fleet.failed += 1

@@ -17,10 +17,11 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torpor.dispatch import URGENT_SHARE, WaitingLine, least_loaded
+from torpor.dispatch import ANONYMOUS, URGENT_SHARE, FairLine, least_loaded
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
@@ -28,7 +29,7 @@ from torpor_gateway.objectives import Kept
 from torpor_gateway.policy import FleetSpec
 from torpor_gateway.sketch import HOLD_BOUNDS, ITL_BOUNDS, TTFT_BOUNDS, Sketch
 from torpor_gateway.tokens import Ratios
-from torpor_gateway.verdict import Regime, Situation, Wait, judge, limits, too_late
+from torpor_gateway.verdict import Regime, Situation, Wait, gave_way, judge, limits, too_late
 
 if TYPE_CHECKING:
     from torpor_gateway.exchange import Exchange
@@ -53,7 +54,7 @@ class Fleet:
         self.loop = loop
         self.endpoints: dict[str, Endpoint] = {}
         self.ready: list[Endpoint] = []
-        self.line: WaitingLine[Exchange] = WaitingLine()
+        self.line: FairLine[Exchange] = FairLine()
         self.ratios = Ratios()
         self.managed = managed  # pods come and go by themselves
         self.gone = False
@@ -138,6 +139,8 @@ class Fleet:
             jitter=random.random(),  # noqa: S311
         )
         if isinstance(verdict, Refusal):
+            verdict = self._given_up(exchange, situation) or verdict
+        if isinstance(verdict, Refusal):
             self.touch(urgent=self.asleep and self._may_tell())
             exchange.refuse(verdict)
             return
@@ -146,12 +149,29 @@ class Fleet:
             self._regime, self._regime_since = situation.regime, self.loop.time()
         else:
             self._new_regime()  # before it joins: it has been told the new limits already
-        self.line.join(exchange.ticket, exchange, size, exchange.arrived)
+        self.line.join(exchange.ticket, exchange, size, exchange.arrived, exchange.lane)
         self.touch(urgent=first)
         self._start_tick()
         self._wait(exchange, verdict)
         if self.ready:
             self.pump()
+
+    def _given_up(self, exchange: "Exchange", situation: Situation) -> Wait | None:
+        """Return how a request waits that would be refused because the line is full, if somebody of it gives
+        up a place for its key or its priority. Whoever does is refused in its stead.
+        """
+        if exchange.lane is ANONYMOUS:
+            return None
+        size, policy, unix_time = len(exchange.body), self.spec.policy, time.time()
+        alone = replace(situation, waiting=0, waiting_bytes=0)
+        verdict = judge(self.spec, alone, stream=exchange.stream, size=size, unix_time=unix_time, jitter=0.0)
+        if isinstance(verdict, Refusal):
+            return None  # it would not wait in an empty line either
+        shed = self.line.make_room(exchange.lane, size, policy.max_held_requests, policy.max_held_bytes)
+        for other in shed:
+            self.hold.observe(self.loop.time() - other.waiting_since)
+            other.refuse(gave_way(self.spec, situation, jitter=random.random()))  # noqa: S311
+        return verdict if shed else None
 
     def _may_tell(self) -> bool:
         """Say whether a refused request may be news at once: a flood of them is news ten times a second."""

@@ -1,8 +1,8 @@
 """What Prometheus scrapes: read off the fleets at the moment of the scrape.
 
 The data path counts in plain integers, and this collector turns them into families; a metrics library's own
-counters, locked and labelled, would cost more per token than passing the token on. Labels are the fleet and
-words of ours, never a client's text.
+counters, locked and labelled, would cost more per token than passing the token on. Labels are the fleet,
+an API key's name and words of ours, never a client's text nor the key itself.
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ class GatewayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         yield from self._process()
+        yield from self._keys()
         yield from self._counters()
         yield from self._gauges()
         yield from self._histograms()
@@ -54,6 +55,40 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(PREFIX + "draining", "1 after SIGTERM.", value=int(server.draining))
         readers = self._demand.readers if self._demand else 0
         yield GaugeMetricFamily(PREFIX + "demand_readers", "Operators on the demand stream.", value=readers)
+
+    def _keys(self) -> Iterator[Metric]:
+        gate = self._server.gate
+        yield GaugeMetricFamily(PREFIX + "open", "1 while no API key is asked for.", value=int(gate.open))
+        yield GaugeMetricFamily(PREFIX + "api_keys", "API keys that are known.", value=len(gate.states))
+        yield GaugeMetricFamily(
+            PREFIX + "api_keys_stale", "1 while the API keys could not be read again.", value=int(gate.stale)
+        )
+        yield CounterMetricFamily(
+            PREFIX + "api_keys_failed_reads", "Readings of the API keys that failed.", value=gate.failures
+        )
+        yield GaugeMetricFamily(
+            PREFIX + "sharing_processes", "Processes that share the keys' limits.", value=gate.processes
+        )
+        admitted = CounterMetricFamily(
+            PREFIX + "key_requests", "Requests of an API key that were let in.", labels=("key",)
+        )
+        refused = CounterMetricFamily(
+            PREFIX + "key_refusals", "Requests of an API key that were refused.", labels=("key", "reason")
+        )
+        tokens = CounterMetricFamily(
+            PREFIX + "key_tokens", "Tokens of an API key's requests.", labels=("key", "kind")
+        )
+        under_way = GaugeMetricFamily(
+            PREFIX + "key_requests_under_way", "Requests of an API key, waiting or running.", labels=("key",)
+        )
+        for name, state in gate.states.items():
+            admitted.add_metric((name,), state.admitted)
+            for reason, count in state.refusals.items():
+                refused.add_metric((name, reason), count)
+            tokens.add_metric((name, "prompt"), state.prompt_tokens)
+            tokens.add_metric((name, "output"), state.output_tokens)
+            under_way.add_metric((name,), state.under_way)
+        yield from (admitted, refused, tokens, under_way)
 
     def _counters(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

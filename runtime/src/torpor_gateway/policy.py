@@ -13,6 +13,8 @@ from typing import Any
 from torpor.api import constants, names
 from torpor.api.names import FleetKey
 
+from torpor_gateway.bounds import UNBOUNDED, Bounds, read_bounds
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -28,6 +30,7 @@ class Policy:
     startup_seconds: float = 1800
     ttft_objective: float | None = None  # seconds to the first token; None: none was given
     itl_objective: float | None = None  # seconds between two tokens
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ def read_policy(
         startup_seconds=_number(startup_seconds, base.startup_seconds, 1),
         ttft_objective=_number(ttft_milliseconds, 0) / 1000 or None,
         itl_objective=_number(itl_milliseconds, 0) / 1000 or None,
+        bounds=read_bounds(traffic),
     )
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from torpor_gateway.answers import Refusal
 from torpor_gateway.demand import Demand
 from torpor_gateway.doors import Door, Visit
+from torpor_gateway.keys import KeysError
+from torpor_gateway.keystore import KeyStore
 from torpor_gateway.pipe import Pipe
 from torpor_gateway.registry import Registry
 from torpor_gateway.server import Server
@@ -64,7 +66,9 @@ class Process:
             loop.add_signal_handler(number, self._terminated.set)
         await self._open_doors(server, demand)
         async with contextlib.AsyncExitStack() as stack:
-            await self._start_source(registry, stack)
+            server.gate.share(self.settings.workers)
+            self._read_keys(server, stack)
+            await self._start_source(registry, server, stack)
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not look at it again
             host, port = address("listen", settings.listen)
@@ -97,7 +101,20 @@ class Process:
             log.error("the supervisor is gone")
             self._terminated.set()
 
-    async def _start_source(self, registry: Registry, stack: contextlib.AsyncExitStack) -> None:
+    def _read_keys(self, server: Server, stack: contextlib.AsyncExitStack) -> None:
+        if not self.settings.api_keys:
+            log.warning("no API keys: whoever reaches this gateway may use every model (TORPOR_API_KEYS)")
+            return
+        store = KeyStore(Path(self.settings.api_keys), server.gate)
+        try:
+            store.load()
+        except KeysError as error:
+            raise SettingsError(f"api-keys: {error}") from None
+        stack.callback(asyncio.get_running_loop().create_task(store.follow()).cancel)
+
+    async def _start_source(
+        self, registry: Registry, server: Server, stack: contextlib.AsyncExitStack
+    ) -> None:
         if self.static is not None:
             source = StaticSource(self.static, registry)
             source.load()
@@ -111,6 +128,8 @@ class Process:
             cluster = ClusterSource(registry, self.settings, find_access())
         except KubeError as error:
             raise SettingsError(str(error)) from None
+        workers = self.settings.workers  # in each of the pods that serve
+        cluster.on_processes = lambda pods: server.gate.share(pods * workers)
         stack.push_async_callback(cluster.close)
         registry.synced = False
         cluster.start()

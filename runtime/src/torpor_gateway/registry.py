@@ -6,7 +6,7 @@ it names a fleet; a host that only looks like a fleet's (any public name of two 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from torpor.api import names
@@ -16,6 +16,7 @@ from torpor.api.routes import BareNames, Claim, routes
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import Endpoint
 from torpor_gateway.fleet import Fleet
+from torpor_gateway.keys import ApiKey
 from torpor_gateway.policy import FleetSpec
 from torpor_gateway.settings import Settings
 from torpor_gateway.upstream import Pool
@@ -141,9 +142,21 @@ class Registry:
         key = names.fleet_of_host(host, self.settings.cluster_domain)
         return self.fleets.get(key) if key else None
 
-    def models(self, host: str) -> list[tuple[str, int]]:
-        """Return (model name, creation in Unix time) of all that routes; or of the host's fleet."""
+    def names(self, fleet: Fleet) -> Iterator[str]:
+        """Yield the model names that lead to a fleet, whatever its host."""
+        return (model for model in fleet.spec.models if self._owners.get(model) is fleet)
+
+    def models(self, host: str, key: ApiKey | None = None) -> list[tuple[str, int]]:
+        """Return (model name, creation in Unix time) of all that routes; or of the host's fleet. With a key,
+        of what it may use.
+        """
         named = self.by_host(host)
+        if key is not None and key.models is not None:
+            allowed = {id(fleet) for fleet in self.fleets.values() if key.may_use(self.names(fleet))}
+            if named is not None:
+                return [(m, _unix(named.spec.created)) for m in named.spec.models if id(named) in allowed]
+            owned = ((model, fleet) for model, fleet in self._owners.items() if id(fleet) in allowed)
+            return sorted((model, _unix(fleet.spec.created)) for model, fleet in owned)
         if named is not None:
             return [(model, _unix(named.spec.created)) for model in named.spec.models]
         return sorted((model, _unix(fleet.spec.created)) for model, fleet in self._owners.items())

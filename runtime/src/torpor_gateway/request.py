@@ -11,12 +11,16 @@ offer h2c on every request expect.
 """
 
 import re
+from typing import TYPE_CHECKING
 
 import httptools
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.chunks import ChunkedDecoder
 from torpor_gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from torpor_gateway.gate import KeyState
 
 _LEGAL = bytes(byte for byte in range(256) if byte in b"\t\r\n" or (byte >= 32 and byte != 127))
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
@@ -55,6 +59,7 @@ class RequestHead:
     """A parsed request head. `forward` holds the header lines that go to the engine, ready to send."""
 
     __slots__ = (
+        "api_key",
         "authorization",
         "chunked",
         "content_encoding",
@@ -64,6 +69,7 @@ class RequestHead:
         "forward",
         "host",
         "keep_alive",
+        "key",
         "method",
         "origin",
         "path",
@@ -76,7 +82,8 @@ class RequestHead:
 
     def __init__(self) -> None:
         self.method = ""
-        self.authorization = b""
+        self.authorization = self.api_key = b""
+        self.key: KeyState | None = None  # whose request it is, where keys are asked for
         self.target = b""
         self.path = ""
         self.version = ""
@@ -205,7 +212,10 @@ def read_headers(head: RequestHead, headers: list[tuple[bytes, bytes]], *, versi
                 raise Refusal(417, "expectation_failed", "Expect: only 100-continue is understood")
             head.expects_continue = version == "1.1"
         elif lower == b"authorization":
-            head.authorization = value  # for the gateway's own doors
+            # For the gateway's own doors. Of two, neither can be believed: together they are no key.
+            head.authorization = head.authorization + b", " + value if head.authorization else value
+        elif lower == b"x-api-key":
+            head.api_key = head.api_key + b", " + value if head.api_key else value
         elif lower == b"origin":
             head.origin = value
         elif lower == b"x-request-id" and _REQUEST_ID.fullmatch(value):

@@ -14,9 +14,12 @@ import orjson
 
 from torpor_gateway import surface
 from torpor_gateway.answers import Refusal
+from torpor_gateway.bounds import bounded, time_limit
 from torpor_gateway.client import ClientConnection
 from torpor_gateway.cors import Cors
 from torpor_gateway.exchange import Exchange
+from torpor_gateway.fleet import Fleet
+from torpor_gateway.gate import UNMEASURED_ANSWER, Gate, unknown_model
 from torpor_gateway.peek import peek
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
@@ -34,6 +37,7 @@ class Server:
         self.settings = settings
         self.registry = registry
         self.loop = loop
+        self.gate = Gate(loop.time)
         self.draining = False
         self.cors = Cors(settings.cors_origins)
         self.connections: set[ClientConnection] = set()
@@ -142,6 +146,8 @@ class Server:
             raise Refusal(411, "length_required", "the body needs a Content-Length, or to be chunked")
         if self.buffered_bytes + (head.content_length or 0) > self.settings.max_buffered_bytes:
             raise self.out_of_memory
+        if head.path not in surface.PROBES:
+            head.key = self.gate.identify(head)
 
     def handle(self, client: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Answer a complete request, or start its exchange. Raises Refusal."""
@@ -153,11 +159,33 @@ class Server:
             self._local(client, head)
             return
         model, stream = peek(body, operation.body, head.content_type, head.content_encoding)
-        fleet = self.registry.resolve(head.host, model)
+        fleet = self._fleet(head, model)
         stream = stream and bool(operation.ends)  # where nothing streams the word means nothing to the engine
+        bounds, key = fleet.spec.policy.bounds, fleet.spec.key
+        body = bounded(body, head.path, bounds, key)
         exchange = Exchange(client, fleet, operation, head, body, stream=stream)
+        exchange.time_limit = time_limit(head.forward, bounds, key)
+        if head.key is not None:
+            exchange.lane = head.key.lane
+            exchange.lease = self.gate.admit(head.key, _expected_tokens(exchange))
         client.exchange = exchange
         fleet.arrive(exchange)
+
+    def _fleet(self, head: RequestHead, model: str | None) -> Fleet:
+        """Find the request's fleet. To a key that may not use every model, all others do not exist."""
+        key = head.key
+        if key is None or key.key.models is None:
+            return self.registry.resolve(head.host, model)
+        try:
+            fleet = self.registry.resolve(head.host, model)
+        except Refusal as refusal:
+            if refusal.status != 404:
+                raise
+            raise unknown_model() from None
+        if not key.key.may_use(self.registry.names(fleet)):
+            self.gate.refused(key, "model")
+            raise unknown_model()
+        return fleet
 
     # --- what the gateway answers itself ---
 
@@ -179,7 +207,7 @@ class Server:
     def _models(self, head: RequestHead) -> bytes:
         models = [
             {"id": name, "object": "model", "created": created, "owned_by": "torpor"}
-            for name, created in self.registry.models(head.host)
+            for name, created in self.registry.models(head.host, head.key.key if head.key else None)
         ]
         if head.path == surface.MODELS:
             return orjson.dumps({"object": "list", "data": models})
@@ -187,7 +215,18 @@ class Server:
         for model in models:
             if model["id"] == wanted:
                 return orjson.dumps(model)
+        if head.key is not None and head.key.key.models is not None:
+            raise unknown_model()
         raise Refusal(404, "model_not_found", f"the model {_printable(wanted)} does not exist", param="model")
+
+
+def _expected_tokens(exchange: Exchange) -> int:
+    """Estimate what a request will cost: its prompt by its bytes, and the fleet's mean answer."""
+    if not exchange.operation.works:
+        return 0
+    fleet = exchange.fleet
+    answer = fleet.output_tokens // fleet.completed if fleet.completed else UNMEASURED_ANSWER
+    return fleet.ratios.prompt(exchange.work_size) + answer
 
 
 def _printable(text: str) -> str:

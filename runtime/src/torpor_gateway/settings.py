@@ -37,6 +37,10 @@ class Settings:
     cluster_domain: str = _setting(constants.DEFAULT_CLUSTER_DOMAIN, "the cluster's DNS domain")
     demand_token_file: str = _setting("", "file with the bearer token of the demand stream")
     pod_name: str = _setting("", "this process's pod")
+    api_keys: str = _setting("", "API keys: a mounted Secret's folder, or a file; empty: everybody may ask")
+    demand_service: str = _setting(
+        "", "the Service whose endpoints are the gateway's pods, to share key limits"
+    )
 
     workers: int = _setting(1, "processes that share the port; limits are divided among them", 1)
     max_connections: int = _setting(10_000, "client connections; more are told 503", 1)

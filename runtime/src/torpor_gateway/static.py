@@ -7,6 +7,8 @@
       maxConcurrency: 8                # per endpoint; absent: everything is sent at once
       coldStart: {response: KeepAlive, holdSeconds: 900, …}    # as spec.traffic.coldStart
       maxQueueSeconds: 60
+      maxOutputTokens: {default: 1024, maximum: 4096}    # as in spec.traffic, like the next
+      timeoutSeconds: {default: 300, maximum: 900}
 
 An endpoint may also be `{address: HOST:PORT, maxConcurrency: N}`. The file is read again on SIGHUP. One that
 is wrong changes nothing: the fleets of the last good one go on, and the message names the field, the value
@@ -26,7 +28,8 @@ from torpor_gateway.policy import FleetSpec, read_policy
 from torpor_gateway.registry import Registry
 
 NAMESPACE = "static"
-_FLEET_FIELDS = {"name", "models", "endpoints", "maxConcurrency", "coldStart", "maxQueueSeconds"}
+_TRAFFIC_FIELDS = {"coldStart", "maxQueueSeconds", "maxOutputTokens", "timeoutSeconds"}
+_FLEET_FIELDS = {"name", "models", "endpoints", "maxConcurrency"} | _TRAFFIC_FIELDS
 _COLD_START_FIELDS = {"response", "holdSeconds", "unaryHoldSeconds", "maxHeldRequests", "maxHeldMebibytes"}
 _RESPONSES = (constants.RESPONSE_HOLD, constants.RESPONSE_KEEP_ALIVE, constants.RESPONSE_REJECT)
 
@@ -115,11 +118,13 @@ def _fleet(where: str, entry: Any) -> StaticFleet:
     for field in sorted(_COLD_START_FIELDS - {"response"}):
         _number(f"{where}.coldStart.{field}", cold.get(field))
     _number(f"{where}.maxQueueSeconds", entry.get("maxQueueSeconds"))
+    _bound(f"{where}.maxOutputTokens", entry.get("maxOutputTokens"), 10_000_000)
+    _bound(f"{where}.timeoutSeconds", entry.get("timeoutSeconds"), 86_400)
     spec = FleetSpec(
         key=FleetKey(NAMESPACE, name),
         uid=name,
         models=tuple(models),
-        policy=read_policy({"coldStart": cold, "maxQueueSeconds": entry.get("maxQueueSeconds")}),
+        policy=read_policy({field: entry.get(field) for field in _TRAFFIC_FIELDS}),
     )
     found = tuple(
         _endpoint(f"{where}.endpoints[{index}]", item, limit) for index, item in enumerate(endpoints)
@@ -150,6 +155,19 @@ def _number(where: str, value: Any) -> None:
         isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86400 * 30
     ):
         raise _wrong(where, value, "must be a number from 0 to 2592000")
+
+
+def _bound(where: str, value: Any, most: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, dict) or not value:
+        raise _wrong(where, value, "must be a mapping with default or maximum")
+    _known(where, value, {"default", "maximum"})
+    for field, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
+            raise _wrong(f"{where}.{field}", number, f"must be a whole number from 1 to {most}")
+    if value.get("default", 1) > value.get("maximum", most):
+        raise _wrong(f"{where}.default", value["default"], "must not exceed maximum; lower it")
 
 
 def _endpoint(where: str, item: Any, limit: int | None) -> StaticEndpoint:

@@ -19,8 +19,11 @@ from torpor_gateway.metrics import PREFIX
 Family: TypeAlias = list[Any]  # [name, documentation, type, [[sample's name, labels, value], …]]
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
-_LEAST = frozenset(PREFIX + name for name in ("synced", "fleets", "demand_readers"))
-_MOST = frozenset(PREFIX + name for name in ("draining", "routable_endpoints"))
+_LEAST = frozenset(PREFIX + name for name in ("synced", "fleets", "demand_readers", "api_keys"))
+_MOST = frozenset(
+    PREFIX + name
+    for name in ("draining", "routable_endpoints", "open", "api_keys_stale", "sharing_processes")
+)
 _GROWS = frozenset({"counter", "histogram"})
 
 

@@ -71,7 +71,8 @@ OPERATIONS = {
     )
 }
 MODELS = "/v1/models"
-LOCAL = frozenset({MODELS, "/healthz", "/readyz"})
+PROBES = frozenset({"/healthz", "/readyz"})
+LOCAL = PROBES | {MODELS}
 
 
 def shape_of(path: str) -> Shape:

@@ -108,6 +108,15 @@ def too_late(spec: FleetSpec, now: Situation, *, waited: float, unix_time: float
     return _later(spec, now, f"every replica of {spec.key} stayed busy for {waited:.0f} s", jitter)
 
 
+def gave_way(spec: FleetSpec, now: Situation, *, jitter: float) -> Refusal:
+    """Answer a request that waited, and whose place in a full line went to another."""
+    what = (
+        f"{now.waiting} requests are waiting for {spec.key}, and this one gave up its place to one of higher "
+        "priority or of a key that keeps fewer there"
+    )
+    return _later(spec, now, what, jitter)
+
+
 def expected_wake(spec: FleetSpec, now: Situation) -> float:
     """Return the seconds until a waking fleet is expected to answer: its cold start less what has passed.
 

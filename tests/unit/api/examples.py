@@ -116,6 +116,8 @@ FULL: Object = {
             "maxHeldMebibytes": 256,
         },
         "maxQueueSeconds": 60,
+        "maxOutputTokens": {"default": 1024, "maximum": 4096},
+        "timeoutSeconds": {"default": 300, "maximum": 900},
     },
     "rollout": {"strategy": "Auto"},
     "drainSeconds": 600,
@@ -169,6 +171,8 @@ def _dates(*dates: str) -> Object:
 
 
 OBJECTIVES = "spec.scaling.objectives"
+TOKENS = "spec.traffic.maxOutputTokens"
+TIMEOUT = "spec.traffic.timeoutSeconds"
 SCHEDULE = "spec.scaling.schedule"
 WINDOW = f"{SCHEDULE}.windows[0]"
 DATE = f"{SCHEDULE}.exceptions[0].dates[0]"
@@ -468,6 +472,34 @@ BAD = (
         _pod(tolerations=[{"effect": "NoSchedule"}]),
         "spec.engine.podTemplate.tolerations[0]",
         "key",
+    ),
+    Bad("no-token-bound", fleet({"traffic": {"maxOutputTokens": {}}}), TOKENS, "default or maximum"),
+    Bad(
+        "tokens-above-their-maximum",
+        fleet({"traffic": {"maxOutputTokens": {"default": 9, "maximum": 8}}}),
+        f"{TOKENS}.default",
+        "must not exceed maximum",
+    ),
+    Bad("no-tokens", fleet({"traffic": {"maxOutputTokens": {"maximum": 0}}}), f"{TOKENS}.maximum", "1"),
+    Bad(
+        "tokens-without-end",
+        fleet({"traffic": {"maxOutputTokens": {"default": 10_000_001}}}),
+        f"{TOKENS}.default",
+        "10000000",
+    ),
+    Bad("no-time-bound", fleet({"traffic": {"timeoutSeconds": {}}}), TIMEOUT, "default or maximum"),
+    Bad(
+        "time-above-its-maximum",
+        fleet({"traffic": {"timeoutSeconds": {"default": 9, "maximum": 8}}}),
+        f"{TIMEOUT}.default",
+        "must not exceed maximum",
+    ),
+    Bad("no-time", fleet({"traffic": {"timeoutSeconds": {"default": 0}}}), f"{TIMEOUT}.default", "1"),
+    Bad(
+        "time-of-days",
+        fleet({"traffic": {"timeoutSeconds": {"maximum": 86_401}}}),
+        f"{TIMEOUT}.maximum",
+        "86400",
     ),
     Bad("odd-mode", fleet({"scaling": {"mode": "Off"}}), "spec.scaling.mode", "Recommend"),
     Bad("no-objective", _objectives(), OBJECTIVES, "timeToFirstTokenMilliseconds or"),

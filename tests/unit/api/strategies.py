@@ -153,10 +153,14 @@ SCALINGS = st.integers(1, 1000).flatmap(
         schedule=SCHEDULES,
     )
 )
+BOUNDS = st.integers(1, 86_400).flatmap(
+    lambda most: _with({"maximum": st.just(most)}, default=st.integers(1, most))
+) | _with({"default": st.integers(1, 86_400)})
 SPECS = _with(
     {"model": MODELS},
     engine=ENGINES,
     scaling=SCALINGS,
+    traffic=_with({}, maxOutputTokens=BOUNDS, timeoutSeconds=BOUNDS),
     rollout=_some(strategy=st.sampled_from(["Auto", "Surge", "InPlace"])),
     drainSeconds=st.integers(0, 86_400),
 )

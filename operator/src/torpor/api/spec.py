@@ -21,6 +21,7 @@ __all__ = [
     "Engine",
     "InferenceServiceSpec",
     "KvCacheUtilization",
+    "MaxOutputTokens",
     "Model",
     "Objectives",
     "QueueDepth",
@@ -28,6 +29,7 @@ __all__ = [
     "Scaling",
     "Schedule",
     "Signals",
+    "TimeoutSeconds",
     "Traffic",
 ]
 
@@ -158,6 +160,47 @@ class ColdStart(ApiModel):
     """The most memory that the bodies of held requests may take, per gateway process, in MiB."""
 
 
+def _default_and_maximum() -> tuple[Rule, ...]:
+    return (
+        Rule(
+            cel="has(self.default) || has(self.maximum)",
+            message="must have default or maximum; add one of the two or remove the field",
+            holds=lambda it: it.default is not None or it.maximum is not None,
+        ),
+        Rule(
+            cel="!has(self.default) || !has(self.maximum) || self.default <= self.maximum",
+            message="must not exceed maximum; lower default or raise maximum",
+            holds=lambda it: it.default is None or it.maximum is None or it.default <= it.maximum,
+            field="default",
+        ),
+    )
+
+
+class MaxOutputTokens(ApiModel):
+    """How many tokens an answer may have, for each of its choices."""
+
+    default: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """
+    For requests that do not say how many. Absent: maximum, or where that is absent too whatever the engine
+    allows.
+    """
+    maximum: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """The most that a request may ask for; above it the answer is 400. Absent: no ceiling."""
+
+    rules: ClassVar[tuple[Rule, ...]] = _default_and_maximum()
+
+
+class TimeoutSeconds(ApiModel):
+    """How long an engine may work on a request, from when it is first sent to one."""
+
+    default: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    """For requests without the header x-request-timeout. Absent: maximum, or no time-out."""
+    maximum: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    """The most that the header x-request-timeout may ask for; above it the answer is 400."""
+
+    rules: ClassVar[tuple[Rule, ...]] = _default_and_maximum()
+
+
 class Traffic(ApiModel):
     """How the gateway treats the fleet's requests."""
 
@@ -167,6 +210,16 @@ class Traffic(ApiModel):
     """
     The longest a request waits at the gateway while all replicas are busy and none is starting; then 429 with
     Retry-After. While one starts, the limits of coldStart apply.
+    """
+    max_output_tokens: MaxOutputTokens | None = None
+    """
+    How many tokens an answer may have. A default is added to requests that do not say; nothing else in them
+    is changed. Absent: whatever the engine allows.
+    """
+    timeout_seconds: TimeoutSeconds | None = None
+    """
+    How long an engine may work on a request; then it is stopped, and the answer is 504 or, in a stream that
+    has begun, an error event. What a request waits at the gateway does not count. Absent: no time-out.
     """
 
 
