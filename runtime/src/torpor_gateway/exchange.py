@@ -56,6 +56,7 @@ class Exchange:
         "fleet",
         "head",
         "head_sent",
+        "identity",
         "losses",
         "operation",
         "over",
@@ -63,6 +64,7 @@ class Exchange:
         "ticket",
         "tried",
         "waiting_since",
+        "work_ahead",
     )
 
     def __init__(
@@ -78,6 +80,8 @@ class Exchange:
         self.client, self.fleet, self.operation, self.head = client, fleet, operation, head
         self.body, self.body_size, self.stream = body, len(body), stream
         self.ticket = 0
+        self.identity: tuple[int, ...] = ()  # of the prompt's beginning; empty: it has none
+        self.work_ahead = 0  # tokens of ours that the pod has to compute before it answers
         self.tried: set[str] = set()
         self.arrived = self.waiting_since = fleet.loop.time()
         self.deadline = 0.0
@@ -135,6 +139,7 @@ class Exchange:
         """Send the request to a pod."""
         self.endpoint = endpoint
         endpoint.load_state.dispatched()
+        self.work_ahead = self.fleet.learn(endpoint, self)
         self.fleet.in_flight += 1
         connection = endpoint.pool.take()
         if connection is not None:
@@ -241,6 +246,8 @@ class Exchange:
     def commit(self) -> None:
         """Data is about to reach the client: the request will not be sent again, and its body can go."""
         self.data_sent = True
+        if self.endpoint is not None:
+            self._prompt_through(self.endpoint)
         self.body = b""
         self.client.forget_body()
 
@@ -302,6 +309,11 @@ class Exchange:
         self.fleet.leave(self)
         self._finish(499, "ClientGone", failed=False, keep=False, whole=True)
 
+    def _prompt_through(self, endpoint: "Endpoint") -> None:
+        """The pod has computed the prompt, or will not."""
+        endpoint.backlog.through(self.work_ahead)
+        self.work_ahead = 0
+
     def let_go(self) -> None:
         """Give the pod back, closing the connection if the answer was not complete."""
         if self._connecting is not None:
@@ -312,6 +324,7 @@ class Exchange:
             self.connection = None
         self._relay = None
         if self.endpoint is not None:
+            self._prompt_through(self.endpoint)
             self.endpoint.load_state.finished()
             self.endpoint = None
             self.fleet.released()

@@ -72,7 +72,14 @@ class GatewayCollector(Collector):
         arrived = CounterMetricFamily(
             PREFIX + "arrived_prompt_tokens", "Tokens of arriving prompts, by their bytes.", labels=_FLEET
         )
+        routed = CounterMetricFamily(
+            PREFIX + "routed_prompt_tokens",
+            "Tokens of prompts at the pods chosen, by whether the pod is thought to have them cached.",
+            labels=(*_FLEET, "kind"),
+        )
         for key, fleet in self._server.registry.fleets.items():
+            for kind, tokens_routed in fleet.routed_prompt_tokens.items():
+                routed.add_metric((*key, kind), tokens_routed)
             for (status, reason), count in fleet.answers.items():
                 requests.add_metric((*key, str(status), reason), count)
             for reason, count in fleet.upstream_retries.items():
@@ -82,7 +89,7 @@ class GatewayCollector(Collector):
             retries.add_metric(key, fleet.retries)
             tokens.add_metric((*key, "prompt"), fleet.prompt_tokens)
             tokens.add_metric((*key, "output"), fleet.output_tokens)
-        yield from (requests, arrivals, arrived, retries, upstream, tokens)
+        yield from (requests, arrivals, arrived, retries, upstream, tokens, routed)
 
     def _gauges(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(PREFIX + "held_requests", "Requests that wait for a wake.", labels=_FLEET)

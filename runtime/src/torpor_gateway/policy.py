@@ -27,6 +27,7 @@ class Policy:
     queue_depth_target: int = constants.DEFAULT_QUEUE_TARGET
     startup_seconds: float = 1800
     ttft_objective: float | None = None  # seconds to the first token; None: none was given
+    routing: str = constants.ROUTING_PREFIX_AWARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,11 @@ def read_policy(
         queue_depth_target=int(_number(queue_depth_target, base.queue_depth_target)),
         startup_seconds=_number(startup_seconds, base.startup_seconds, 1),
         ttft_objective=_number(ttft_milliseconds, 0) / 1000 or None,
+        routing=(
+            constants.ROUTING_LEAST_LOADED
+            if traffic.get("routing") == constants.ROUTING_LEAST_LOADED
+            else base.routing
+        ),
     )
 
 

@@ -13,10 +13,11 @@ from urllib.parse import unquote
 import orjson
 
 from torpor_gateway import surface
+from torpor_gateway.affinity import Affinity
 from torpor_gateway.answers import Refusal
 from torpor_gateway.client import ClientConnection
 from torpor_gateway.exchange import Exchange
-from torpor_gateway.peek import peek
+from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
 from torpor_gateway.settings import Settings
@@ -40,6 +41,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._id_prefix = secrets.token_hex(6).encode()
         self._id = 0
+        self._affinity = Affinity(settings.session_header)
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> int:
@@ -142,10 +144,12 @@ class Server:
         if operation is None:
             self._local(client, head)
             return
-        model, stream = peek(body, operation.body, head.content_type, head.content_encoding)
+        model, stream, asked = look(body, operation.body, head.content_type, head.content_encoding)
         fleet = self.registry.resolve(head.host, model)
         stream = stream and bool(operation.ends)  # where nothing streams the word means nothing to the engine
         exchange = Exchange(client, fleet, operation, head, body, stream=stream)
+        if fleet.by_prefix:
+            exchange.identity = self._affinity.of(head, asked, fleet.spec.models[0])
         client.exchange = exchange
         fleet.arrive(exchange)
 

@@ -7,6 +7,7 @@
       maxConcurrency: 8                # per endpoint; absent: everything is sent at once
       coldStart: {response: KeepAlive, holdSeconds: 900, …}    # as spec.traffic.coldStart
       maxQueueSeconds: 60
+      routing: PrefixAware             # or LeastLoaded
 
 An endpoint may also be `{address: HOST:PORT, maxConcurrency: N}`. The file is read again on SIGHUP. One that
 is wrong changes nothing: the fleets of the last good one go on, and the message names the field, the value
@@ -26,7 +27,7 @@ from torpor_gateway.policy import FleetSpec, read_policy
 from torpor_gateway.registry import Registry
 
 NAMESPACE = "static"
-_FLEET_FIELDS = {"name", "models", "endpoints", "maxConcurrency", "coldStart", "maxQueueSeconds"}
+_FLEET_FIELDS = {"name", "models", "endpoints", "maxConcurrency", "coldStart", "maxQueueSeconds", "routing"}
 _COLD_START_FIELDS = {"response", "holdSeconds", "unaryHoldSeconds", "maxHeldRequests", "maxHeldMebibytes"}
 _RESPONSES = (constants.RESPONSE_HOLD, constants.RESPONSE_KEEP_ALIVE, constants.RESPONSE_REJECT)
 
@@ -115,11 +116,16 @@ def _fleet(where: str, entry: Any) -> StaticFleet:
     for field in sorted(_COLD_START_FIELDS - {"response"}):
         _number(f"{where}.coldStart.{field}", cold.get(field))
     _number(f"{where}.maxQueueSeconds", entry.get("maxQueueSeconds"))
+    routing = entry.get("routing", constants.ROUTINGS[0])
+    if routing not in constants.ROUTINGS:
+        raise _wrong(f"{where}.routing", routing, f"must be one of {', '.join(constants.ROUTINGS)}")
     spec = FleetSpec(
         key=FleetKey(NAMESPACE, name),
         uid=name,
         models=tuple(models),
-        policy=read_policy({"coldStart": cold, "maxQueueSeconds": entry.get("maxQueueSeconds")}),
+        policy=read_policy(
+            {"coldStart": cold, "maxQueueSeconds": entry.get("maxQueueSeconds"), "routing": routing}
+        ),
     )
     found = tuple(
         _endpoint(f"{where}.endpoints[{index}]", item, limit) for index, item in enumerate(endpoints)

@@ -115,6 +115,7 @@ FULL: Object = {
             "maxHeldRequests": 1000,
             "maxHeldMebibytes": 256,
         },
+        "routing": "LeastLoaded",
         "maxQueueSeconds": 60,
     },
     "rollout": {"strategy": "Auto"},
