@@ -11,7 +11,7 @@ request that the first refused may try the second.
 from typing import Any
 
 from torpor.api import constants
-from torpor.dispatch import PodLoad
+from torpor.dispatch import Backlog, PodLoad, PodMemory, seed_of
 
 from torpor_gateway.tokens import Calibration, Ratios
 from torpor_gateway.upstream import Pool
@@ -23,21 +23,27 @@ class Endpoint:
     """An engine's address in one fleet. Times are the loop's clock, seconds."""
 
     __slots__ = (
+        "backlog",
         "calibration",
+        "ejected",
         "heard_at",
         "host",
         "launcher_port",
         "load_state",
         "matched",
+        "memory",
         "name",
         "pod",
         "pool",
         "port",
+        "seed",
         "stats",
         "stats_at",
+        "still_since",
         "stream_up",
         "suspect_until",
         "terminating",
+        "total",
         "uses_launcher",
     )
 
@@ -66,11 +72,26 @@ class Endpoint:
         self.heard_at = float("-inf")  # when the last line was read
         self.stream_up = False
         self.suspect_until = float("-inf")
+        self.seed = seed_of(self.name)
+        self.memory = PodMemory()
+        self.backlog = Backlog()
+        self.total: int | None = None  # tokens that the engine has counted
+        self.still_since: float | None = None  # since when it claims to run and counts nothing
+        self.ejected = False  # the fleet leaves it out although it could be sent work
 
     @property
     def load(self) -> int:
         """Requests at the pod, as far as this process knows."""
         return self.load_state.load
+
+    @property
+    def prompt_tokens_ahead(self) -> int:
+        """Prompt tokens that the pod has to compute, as far as this process can tell."""
+        return self.backlog.tokens
+
+    def wedged(self, now: float) -> bool:
+        """Say whether the engine claims to run and has counted no token for a minute of fresh reports."""
+        return self.still_since is not None and now - self.still_since >= constants.WEDGED_SECONDS
 
     @property
     def identity(self) -> str:
@@ -110,6 +131,7 @@ class Endpoint:
     def report(self, stats: dict[str, Any], now: float, uid: str, models: tuple[str, ...]) -> bool:
         """Take in a stats line; return whether it says something new about who and in which state."""
         before = (self.matched, self.state, self.identity)
+        wedged, silent = self.wedged(now), now - self.heard_at
         served = stats.get("models")
         self.matched = (
             bool(uid)
@@ -123,13 +145,33 @@ class Endpoint:
         if self.matched:
             running, waiting = _count(stats.get("running")), _count(stats.get("waiting"))
             self.load_state.report(running, waiting, _count(stats.get("maxNumSeqs")))
-            self.calibration.report(
-                None if running is None or waiting is None else running + waiting,
-                self.load_state.in_flight,
+            requests = None if running is None or waiting is None else running + waiting
+            prompts, generated = (
                 _count(stats.get("promptTokensTotal")),
                 _count(stats.get("generationTokensTotal")),
             )
-        return before != (self.matched, self.state, self.identity)
+            self.calibration.report(requests, self.load_state.in_flight, prompts, generated)
+            taken_up = _count(stats.get("prefixQueriesTotal"))
+            self.backlog.report(taken_up, prompts, requests, self.load_state.in_flight)
+            if prompts is not None and generated is not None:
+                self.memory.advance(prompts + generated, _count(stats.get("kvCapacityTokens")))
+            self._watch(running, prompts, generated, now, silent)
+        return before != (self.matched, self.state, self.identity) or wedged is not self.wedged(now)
+
+    def _watch(
+        self, running: int | None, prompts: int | None, generated: int | None, now: float, silent: float
+    ) -> None:
+        """Note since when the engine claims to run and its counters stand still.
+
+        What was not heard proves nothing: after a gap in the reports the time begins anew. An engine without
+        counters is not judged.
+        """
+        total = None if prompts is None or generated is None else prompts + generated
+        moved, self.total = total != self.total, total
+        if total is None or not running:
+            self.still_since = None
+        elif moved or self.still_since is None or silent > constants.STATS_FRESH_SECONDS:
+            self.still_since = now
 
     def silence(self) -> None:
         """Forget the launcher's word: nobody is listening there any more."""

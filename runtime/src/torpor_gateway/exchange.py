@@ -62,6 +62,7 @@ class Exchange:
         "fleet",
         "head",
         "head_sent",
+        "identity",
         "lane",
         "lease",
         "losses",
@@ -73,6 +74,7 @@ class Exchange:
         "tried",
         "used",
         "waiting_since",
+        "work_ahead",
     )
 
     def __init__(
@@ -88,6 +90,8 @@ class Exchange:
         self.client, self.fleet, self.operation, self.head = client, fleet, operation, head
         self.body, self.body_size, self.stream = body, len(body), stream
         self.ticket = 0
+        self.identity: tuple[int, ...] = ()  # of the prompt's beginning; empty: it has none
+        self.work_ahead = 0  # tokens of ours that the pod has to compute before it answers
         self.tried: set[str] = set()
         self.arrived = self.waiting_since = fleet.loop.time()
         self.deadline = 0.0
@@ -152,6 +156,7 @@ class Exchange:
         """Send the request to a pod."""
         self.endpoint = endpoint
         endpoint.load_state.dispatched()
+        self.work_ahead = self.fleet.learn(endpoint, self)
         self.fleet.in_flight += 1
         if self.time_limit is not None and self._time_up is None:
             self._time_up = self.fleet.loop.call_later(self.time_limit, self._out_of_time)
@@ -262,6 +267,8 @@ class Exchange:
     def commit(self) -> None:
         """Data is about to reach the client: the request will not be sent again, and its body can go."""
         self.data_sent = True
+        if self.endpoint is not None:
+            self._prompt_through(self.endpoint)
         self.body = b""
         self.client.forget_body()
 
@@ -351,6 +358,11 @@ class Exchange:
         self.fleet.leave(self)
         self._finish(499, "ClientGone", failed=False, keep=False, whole=True)
 
+    def _prompt_through(self, endpoint: "Endpoint") -> None:
+        """The pod has computed the prompt, or will not."""
+        endpoint.backlog.through(self.work_ahead)
+        self.work_ahead = 0
+
     def let_go(self) -> None:
         """Give the pod back, closing the connection if the answer was not complete."""
         if self._connecting is not None:
@@ -361,6 +373,7 @@ class Exchange:
             self.connection = None
         self._relay = None
         if self.endpoint is not None:
+            self._prompt_through(self.endpoint)
             self.endpoint.load_state.finished()
             self.endpoint = None
             self.fleet.released()

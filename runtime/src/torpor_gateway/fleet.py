@@ -21,7 +21,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torpor.dispatch import ANONYMOUS, URGENT_SHARE, FairLine, least_loaded
+from torpor.api import constants
+from torpor.dispatch import ANONYMOUS, URGENT_SHARE, FairLine, least_loaded, route
+from torpor.dispatch.prefix import covered
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
@@ -64,6 +66,7 @@ class Fleet:
         self.prompt_squares = self.output_squares = self.products = 0
         self.kept = Kept()
         self.upstream_retries: Counter[str] = Counter()
+        self.routed_prompt_tokens = Counter({"known": 0, "new": 0})  # by the memory of the pod chosen
         self.answers: Counter[tuple[int, str]] = Counter()
         self.ttft, self.itl, self.hold = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Sketch(HOLD_BOUNDS)
         self.last_request: float | None = None
@@ -193,7 +196,27 @@ class Fleet:
         if exchange.tried:
             open_pods = [pod for pod in open_pods if pod.identity not in exchange.tried]
         self._turn += 1
-        return least_loaded(open_pods, self._turn)
+        if self.spec.policy.routing == constants.ROUTING_LEAST_LOADED:
+            return least_loaded(open_pods, self._turn)
+        size, tokens = exchange.work_size, self.ratios.prompt
+        return route(self.ready, open_pods, exchange.identity, size, turn=self._turn, tokens=tokens)
+
+    @property
+    def by_prefix(self) -> bool:
+        """Whether it matters how prompts begin: not where there is one pod to choose from."""
+        return len(self.endpoints) != 1 and self.spec.policy.routing == constants.ROUTING_PREFIX_AWARE
+
+    def learn(self, endpoint: Endpoint, exchange: "Exchange") -> int:
+        """A request goes to a pod: return the tokens that it has to compute, and remember how they begin."""
+        size, known = exchange.work_size, 0
+        if exchange.identity and size:
+            known = covered(exchange.identity, endpoint.memory.depth(exchange.identity), size)
+            endpoint.memory.learn(exchange.identity)
+        tokens = max(1, self.ratios.prompt(max(0, size - known))) if size else 0
+        self.routed_prompt_tokens["known"] += self.ratios.prompt(min(known, size))
+        self.routed_prompt_tokens["new"] += tokens
+        endpoint.backlog.sent(tokens)
+        return tokens
 
     def _may_go(self, urgent: float, exchange: "Exchange") -> bool:
         return self.pick(exchange, urgent) is not None
@@ -293,7 +316,12 @@ class Fleet:
 
     def _routable(self) -> list[Endpoint]:
         now = self.loop.time()
-        return [pod for pod in self.endpoints.values() if pod.routable(now, self._fresh_seconds)]
+        pods = [pod for pod in self.endpoints.values() if pod.routable(now, self._fresh_seconds)]
+        wedged = sorted((pod.still_since or now, pod.name) for pod in pods if pod.wedged(now))
+        ejected = {name for _, name in wedged[: len(pods) // 2]}
+        for pod in self.endpoints.values():
+            pod.ejected = pod.name in ejected
+        return [pod for pod in pods if not pod.ejected] if ejected else pods
 
     def suspect(self, endpoint: Endpoint) -> None:
         """An endpoint did not answer: leave it alone for a moment."""

@@ -112,7 +112,14 @@ class GatewayCollector(Collector):
             "Streams held against the fleet's latency objectives, and requests that waited in vain.",
             labels=(*_FLEET, "result"),
         )
+        routed = CounterMetricFamily(
+            PREFIX + "routed_prompt_tokens",
+            "Tokens of prompts at the pods chosen, by whether the pod is thought to have them cached.",
+            labels=(*_FLEET, "kind"),
+        )
         for key, fleet in self._server.registry.fleets.items():
+            for kind, tokens_routed in fleet.routed_prompt_tokens.items():
+                routed.add_metric((*key, kind), tokens_routed)
             for (status, reason), count in fleet.answers.items():
                 requests.add_metric((*key, str(status), reason), count)
             for reason, count in fleet.upstream_retries.items():
@@ -124,7 +131,7 @@ class GatewayCollector(Collector):
             tokens.add_metric((*key, "output"), fleet.output_tokens)
             kept.add_metric((*key, "kept"), fleet.kept.judged - fleet.kept.missed)
             kept.add_metric((*key, "missed"), fleet.kept.missed)
-        yield from (requests, arrivals, arrived, retries, upstream, tokens, kept)
+        yield from (requests, arrivals, arrived, retries, upstream, tokens, kept, routed)
 
     def _gauges(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(PREFIX + "held_requests", "Requests that wait for a wake.", labels=_FLEET)

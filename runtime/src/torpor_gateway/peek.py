@@ -7,6 +7,7 @@ the same name wins, as it does in the engine's parser. The price is memory, so t
 """
 
 import re
+from typing import Any
 
 import orjson
 
@@ -25,16 +26,23 @@ _MAX_VALUE = 1024
 
 def peek(body: bytes, kind: Body, content_type: bytes, content_encoding: bytes) -> tuple[str | None, bool]:
     """Return (model, stream) of a request's body; None where it names no model. Raises Refusal."""
+    return look(body, kind, content_type, content_encoding)[:2]
+
+
+def look(
+    body: bytes, kind: Body, content_type: bytes, content_encoding: bytes
+) -> tuple[str | None, bool, dict[str, Any] | None]:
+    """Return (model, stream) as `peek` does, and the parsed object; None where it is no JSON."""
     if content_encoding and content_encoding.strip().lower() != b"identity":
         raise Refusal(
             415, "content_encoding", "Content-Encoding: compressed requests are not understood; send it plain"
         )
     if kind is Body.MULTIPART:
-        return _multipart(body, content_type)
+        return (*_multipart(body, content_type), None)
     return _json(body)
 
 
-def _json(body: bytes) -> tuple[str | None, bool]:
+def _json(body: bytes) -> tuple[str | None, bool, dict[str, Any]]:
     if len(body) > _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise Refusal(413, "too_many_values", f"the body has more than {_MAX_VALUES} values")
     try:
@@ -46,7 +54,7 @@ def _json(body: bytes) -> tuple[str | None, bool]:
     model = value.get("model")
     if model is not None and not isinstance(model, str):
         raise Refusal(400, "invalid_model", "model: must be a string", param="model")
-    return model, value.get("stream") is True
+    return model, value.get("stream") is True, value
 
 
 def _multipart(body: bytes, content_type: bytes) -> tuple[str | None, bool]:

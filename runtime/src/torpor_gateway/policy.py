@@ -31,6 +31,7 @@ class Policy:
     ttft_objective: float | None = None  # seconds to the first token; None: none was given
     itl_objective: float | None = None  # seconds between two tokens
     bounds: Bounds = UNBOUNDED
+    routing: str = constants.ROUTING_PREFIX_AWARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,11 @@ def read_policy(
         ttft_objective=_number(ttft_milliseconds, 0) / 1000 or None,
         itl_objective=_number(itl_milliseconds, 0) / 1000 or None,
         bounds=read_bounds(traffic),
+        routing=(
+            constants.ROUTING_LEAST_LOADED
+            if traffic.get("routing") == constants.ROUTING_LEAST_LOADED
+            else base.routing
+        ),
     )
 
 

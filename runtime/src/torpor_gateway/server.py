@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import orjson
 
 from torpor_gateway import surface
+from torpor_gateway.affinity import Affinity
 from torpor_gateway.answers import Refusal
 from torpor_gateway.bounds import bounded, time_limit
 from torpor_gateway.client import ClientConnection
@@ -20,7 +21,7 @@ from torpor_gateway.cors import Cors
 from torpor_gateway.exchange import Exchange
 from torpor_gateway.fleet import Fleet
 from torpor_gateway.gate import UNMEASURED_ANSWER, Gate, unknown_model
-from torpor_gateway.peek import peek
+from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
 from torpor_gateway.settings import Settings
@@ -46,6 +47,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._id_prefix = secrets.token_hex(6).encode()
         self._id = 0
+        self._affinity = Affinity(settings.session_header)
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
@@ -158,7 +160,7 @@ class Server:
         if operation is None:
             self._local(client, head)
             return
-        model, stream = peek(body, operation.body, head.content_type, head.content_encoding)
+        model, stream, asked = look(body, operation.body, head.content_type, head.content_encoding)
         fleet = self._fleet(head, model)
         stream = stream and bool(operation.ends)  # where nothing streams the word means nothing to the engine
         bounds, key = fleet.spec.policy.bounds, fleet.spec.key
@@ -168,6 +170,8 @@ class Server:
         if head.key is not None:
             exchange.lane = head.key.lane
             exchange.lease = self.gate.admit(head.key, _expected_tokens(exchange))
+        if fleet.by_prefix:
+            exchange.identity = self._affinity.of(head, asked, fleet.spec.models[0])
         client.exchange = exchange
         fleet.arrive(exchange)
 

@@ -59,6 +59,9 @@ class Settings:
     connect_seconds: float = _setting(5.0, "to connect to an engine", 0.1)
     pool_idle_seconds: float = _setting(4.0, "an unused engine connection is kept (vLLM closes after 5 s)", 0)
     comment_seconds: float = _setting(10.0, "between two SSE comments of a held stream", 0.1)
+    session_header: str = _setting(
+        "x-session-id", "requests with the same value of this header go to the same pod; empty: none do"
+    )
     stats_fresh_seconds: float = _setting(
         float(constants.STATS_FRESH_SECONDS), "a launcher's report counts", 0.5
     )

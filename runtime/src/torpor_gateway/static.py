@@ -9,6 +9,7 @@
       maxQueueSeconds: 60
       maxOutputTokens: {default: 1024, maximum: 4096}    # as in spec.traffic, like the next
       timeoutSeconds: {default: 300, maximum: 900}
+      routing: PrefixAware             # or LeastLoaded
 
 An endpoint may also be `{address: HOST:PORT, maxConcurrency: N}`. The file is read again on SIGHUP. One that
 is wrong changes nothing: the fleets of the last good one go on, and the message names the field, the value
@@ -28,7 +29,7 @@ from torpor_gateway.policy import FleetSpec, read_policy
 from torpor_gateway.registry import Registry
 
 NAMESPACE = "static"
-_TRAFFIC_FIELDS = {"coldStart", "maxQueueSeconds", "maxOutputTokens", "timeoutSeconds"}
+_TRAFFIC_FIELDS = {"coldStart", "maxQueueSeconds", "maxOutputTokens", "timeoutSeconds", "routing"}
 _FLEET_FIELDS = {"name", "models", "endpoints", "maxConcurrency"} | _TRAFFIC_FIELDS
 _COLD_START_FIELDS = {"response", "holdSeconds", "unaryHoldSeconds", "maxHeldRequests", "maxHeldMebibytes"}
 _RESPONSES = (constants.RESPONSE_HOLD, constants.RESPONSE_KEEP_ALIVE, constants.RESPONSE_REJECT)
@@ -120,6 +121,9 @@ def _fleet(where: str, entry: Any) -> StaticFleet:
     _number(f"{where}.maxQueueSeconds", entry.get("maxQueueSeconds"))
     _bound(f"{where}.maxOutputTokens", entry.get("maxOutputTokens"), 10_000_000)
     _bound(f"{where}.timeoutSeconds", entry.get("timeoutSeconds"), 86_400)
+    routing = entry.get("routing", constants.ROUTINGS[0])
+    if routing not in constants.ROUTINGS:
+        raise _wrong(f"{where}.routing", routing, f"must be one of {', '.join(constants.ROUTINGS)}")
     spec = FleetSpec(
         key=FleetKey(NAMESPACE, name),
         uid=name,

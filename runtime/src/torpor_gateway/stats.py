@@ -110,7 +110,8 @@ class StatsStream:
         self._got_lines = endpoint.stream_up = True
         now = fleet.loop.time()
         changed = endpoint.report(stats, now, fleet.spec.uid, fleet.spec.models)
-        if changed or endpoint.routable(now, self._fresh_seconds) is not (endpoint in fleet.ready):
+        listed = endpoint in fleet.ready or endpoint.ejected
+        if changed or endpoint.routable(now, self._fresh_seconds) is not listed:
             fleet.refresh()
         else:
             fleet.touch()

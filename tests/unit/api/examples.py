@@ -115,6 +115,7 @@ FULL: Object = {
             "maxHeldRequests": 1000,
             "maxHeldMebibytes": 256,
         },
+        "routing": "LeastLoaded",
         "maxQueueSeconds": 60,
         "maxOutputTokens": {"default": 1024, "maximum": 4096},
         "timeoutSeconds": {"default": 300, "maximum": 900},

@@ -216,3 +216,8 @@ STATE_FAILED: Final = "Failed"
 RESPONSE_HOLD: Final = "Hold"
 RESPONSE_KEEP_ALIVE: Final = "KeepAlive"
 RESPONSE_REJECT: Final = "Reject"
+
+ROUTING_PREFIX_AWARE: Final = "PrefixAware"
+ROUTING_LEAST_LOADED: Final = "LeastLoaded"
+ROUTINGS: Final = (ROUTING_PREFIX_AWARE, ROUTING_LEAST_LOADED)
+WEDGED_SECONDS: Final = 60.0  # an engine that runs and counts nothing for so long gets no more requests

@@ -206,6 +206,11 @@ class Traffic(ApiModel):
 
     cold_start: ColdStart = ColdStart()
     """What happens to requests that arrive while no replica is ready."""
+    routing: Literal["PrefixAware", "LeastLoaded"] = "PrefixAware"
+    """
+    PrefixAware: a request goes to the replica that has computed the beginning of its prompt, unless that one
+    has twice the mean of requests. LeastLoaded: always to the one with the fewest requests.
+    """
     max_queue_seconds: Annotated[int, Field(ge=0, le=86_400)] = 60
     """
     The longest a request waits at the gateway while all replicas are busy and none is starting; then 429 with
