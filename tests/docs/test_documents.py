@@ -21,7 +21,7 @@ NOT_REASONS = {
     *(
         value
         for name, value in vars(constants).items()
-        if name.startswith(("STATE_", "RESPONSE_", "ENGINE_TYPE"))
+        if name.startswith(("STATE_", "RESPONSE_", "ENGINE_TYPE", "ROUTING_"))
     ),
     constants.KIND,
     constants.LIST_KIND,

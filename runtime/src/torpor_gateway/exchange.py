@@ -21,6 +21,7 @@ from torpor_gateway.request import RequestHead
 from torpor_gateway.response import ResponseReader
 from torpor_gateway.surface import Operation
 from torpor_gateway.tokens import usage
+from torpor_gateway.verdict import out_of_time
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +37,6 @@ _STREAM_HEAD = (
     b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
 _GONE = "EngineGone"
-_NO_RETRY = b"x-should-retry: false\r\n"  # the same request would take as long again
 _MAX_LOSSES = 3  # engines that may die under one request before it is thought to be the cause
 
 
@@ -106,9 +106,7 @@ class Exchange:
         self._comment_timer: asyncio.TimerHandle | None = None
         self.lane = ANONYMOUS
         self.lease: Lease | None = None  # of its key's limits
-        self.used: tuple[int, int] | None = (
-            None  # tokens of the prompt and of the answer, once they are known
-        )
+        self.used: tuple[int, int] | None = None  # tokens of prompt and answer, once they are known
         self.time_limit: float | None = None  # seconds at engines
         self._time_up: asyncio.TimerHandle | None = None
 
@@ -339,11 +337,7 @@ class Exchange:
         if self.over:
             return
         self.fleet.leave(self)
-        message = (
-            f"the answer took longer than {self.time_limit:g} s, the time-out of this request at "
-            f"{self.fleet.spec.key}; ask for less, or for more time with x-request-timeout"
-        )
-        refusal = Refusal(504, "RequestTimeout", message, headers=_NO_RETRY)
+        refusal = out_of_time(self.fleet.spec, self.time_limit or 0.0)
         if self.data_sent and not isinstance(self._relay, StreamRelay):
             self._finish(200, refusal.code, failed=True, keep=False, cut=True)
         elif self.head_sent:

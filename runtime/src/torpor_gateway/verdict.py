@@ -166,3 +166,13 @@ def _later(spec: FleetSpec, now: Situation, what: str, jitter: float) -> Refusal
 
 def _refuse(status: int, code: str, message: str, wait: float, jitter: float) -> Refusal:
     return Refusal(status, code, message, retry_after=max(1.0, wait) * (1 + JITTER * jitter))
+
+
+def out_of_time(spec: FleetSpec, seconds: float) -> Refusal:
+    """The end of a request whose engines took longer than the `seconds` that it may."""
+    message = (
+        f"the answer took longer than {seconds:g} s, the time-out of this request at {spec.key}; ask for "
+        "less, or for more time with x-request-timeout"
+    )
+    # The same request would take as long again.
+    return Refusal(504, "RequestTimeout", message, headers=b"x-should-retry: false\r\n")
