@@ -195,7 +195,7 @@ def measure(count: int, wakes: int) -> dict[str, Any]:
     """Run everything; the result is what --json prints."""
     prepared = machine.prepare(images=("operator", "gateway", "engine"), say=sys.stderr)
     install.install(prepared)
-    world = World(prepared, install.gateway_address(prepared.cluster), folder())
+    world = World(prepared, folder())
     try:
         weights = memory(world)
         writes = scale_writes(world, count)

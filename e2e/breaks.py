@@ -105,6 +105,7 @@ def _pytest(one: Break) -> tuple[int, str]:
     """Run the named tests in the broken checkout, which is what they import, too: (exit status, output)."""
     sources = [CHECKOUT, CHECKOUT / "operator" / "src", CHECKOUT / "runtime" / "src"]
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
+    command += ["-p", "no:hypothesispytest", "-p", "no:anyio"]  # as in e2e/run.sh
     log = paths.LOGS / f"break-{one.file.parent.name}-{one.file.stem}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:

@@ -55,6 +55,19 @@ def prepare() -> None:
         for name in ("cpuset.cpus", "cpuset.mems"):  # control groups version 1 start without any
             if (group / name).exists() and not (group / name).read_text().strip():
                 (group / name).write_text((group.parent / name).read_text())
+        _weigh(group)
+
+
+def _weigh(group: Path) -> None:
+    """Let all pods together weigh as much as two processes for each core.
+
+    By default a group weighs as much as one process outside of it, so that a few that compute would leave the
+    whole node next to nothing: its pods then start in minutes.
+    """
+    processes = 2 * (os.cpu_count() or 1)
+    for name, one in (("cpu.weight", 100), ("cpu.shares", 1024)):  # of versions 2 and 1
+        if (group / name).exists():
+            (group / name).write_text(str(one * processes))
 
 
 def cgroups() -> list[Path]:

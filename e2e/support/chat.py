@@ -61,7 +61,7 @@ async def chat(
     stream: bool = True,
     max_tokens: int = 8,
     prompt: str = "Say hello.",
-    seconds: float = 60,
+    seconds: float = 120,
     headers: dict[str, str] | None = None,
     on_sent: Callable[[float], None] | None = None,
 ) -> Outcome:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e.support.kube import Cluster, Object
-from e2e.support.waiting import until
+from e2e.support.waiting import PATIENCE, until
 
 SLEEPY = {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 3}
 # Real vLLM on a CPU with a real small model, both in one image: the arguments of `fleet` beside the name.
@@ -56,7 +56,7 @@ def fleet(name: str, *, args: list[str] | None = None, gpus: int = 1, **spec: An
             "type": "Simulated",
             "args": [*(["--startup-seconds=1"] if args is None else args), *talkative],
             "resources": {
-                "requests": {"cpu": "10m", "memory": "64Mi"},
+                "requests": {"cpu": "25m", "memory": "64Mi"},
                 "limits": {"memory": "256Mi", **({"nvidia.com/gpu": gpus} if gpus else {})},
             },
         },
@@ -104,7 +104,7 @@ class Fleet:
         return None
 
     def wait(
-        self, kind: str, status: str = "True", reason: str | None = None, *, seconds: float = 30
+        self, kind: str, status: str = "True", reason: str | None = None, *, seconds: float = PATIENCE
     ) -> Object:
         """Wait for a condition and return it."""
 
@@ -135,15 +135,18 @@ class Fleet:
     def ready_pods(self) -> list[Object]:
         return [pod for pod in self.pods() if is_ready(pod)]
 
-    def wait_replicas(self, count: int, *, seconds: float = 60) -> None:
+    def wait_replicas(self, count: int, *, seconds: float = PATIENCE) -> None:
         """Wait until exactly `count` pods are ready and none other is left but those on their way out."""
-        until(
-            f"{self.model} has {count} ready pods",
-            lambda: len(self.ready_pods()) == count and len(self.pods()) == count,
-            seconds=seconds,
-        )
 
-    def wait_asleep(self, *, seconds: float = 60) -> None:
+        def check() -> bool:
+            pods = self.pods()
+            ready = [pod["metadata"]["name"] for pod in pods if is_ready(pod)]
+            assert len(ready) == len(pods) == count, f"{len(pods)} pods, of them ready {ready}"
+            return True
+
+        until(f"{self.model} has {count} ready pods", check, seconds=seconds)
+
+    def wait_asleep(self, *, seconds: float = PATIENCE) -> None:
         """Wait until the Deployment is at zero and no pod is left, terminating ones included."""
 
         def check() -> bool:
@@ -164,3 +167,18 @@ class Fleet:
 def is_ready(pod: Object) -> bool:
     """Whether the pod's Ready condition is True."""
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+
+
+def fails(pod: Object) -> bool:
+    """Whether the pod's own status says that something is wrong with it."""
+    status = pod["status"]
+    unscheduled = [
+        c for c in status.get("conditions", []) if c["type"] == "PodScheduled" and c["status"] == "False"
+    ]
+    states = [
+        {**container["state"], **container.get("lastState", {})}
+        for container in status.get("containerStatuses", [])
+    ]
+    waits = [state.get("waiting", {}).get("reason", "") for state in states]
+    ended = any("terminated" in state for state in states)
+    return bool(unscheduled or ended or any("Image" in reason for reason in waits))

@@ -4,6 +4,9 @@ Only the images differ from a user's install (built here, loaded into the node) 
 which is cut to a test's patience. The gateway is reached as pods reach it, through its Service: by
 ClusterIP where the node is this host, else by a NodePort beside the chart's Service, so that a gateway pod
 may go without taking the door with it.
+
+One release serves every namespace, as the chart does by default, and most scenarios share it. The functions
+take another `namespace` for a release of a scenario's own (e2e/support/own.py).
 """
 
 import contextlib
@@ -57,7 +60,7 @@ def helm(machine: Machine, *args: str, stdin: str = "", timeout: float = 300) ->
     return done.stdout
 
 
-def install(machine: Machine, values: Object | None = None) -> str:
+def install(machine: Machine, values: Object | None = None, namespace: str = NAMESPACE) -> str:
     """`helm upgrade --install` with the images built here; returns what helm printed.
 
     Waits until every pod is ready. `values` are merged over VALUES. The tag of our images never changes, so
@@ -65,7 +68,7 @@ def install(machine: Machine, values: Object | None = None) -> str:
     """
     ours = {part: made for part, made in machine.builds.items() if part != "engine"}
     built = {part: {"podAnnotations": {BUILD: made}} for part, made in ours.items()}
-    where = ("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m", "--values", "-")
+    where = ("--namespace", namespace, "--create-namespace", "--wait", "--timeout", "4m", "--values", "-")
     told = json.dumps(merge(merge(VALUES, built), values or {}))  # JSON is YAML
     return helm(machine, "upgrade", "--install", RELEASE, str(CHART), *where, stdin=told)
 
@@ -75,11 +78,23 @@ def uninstall(machine: Machine) -> None:
     helm(machine, "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
 
 
-def gateway_address(cluster: Cluster) -> Address:
+def define(machine: Machine) -> None:
+    """Bring the CustomResourceDefinition alone, as the chart renders it and an uninstall leaves it: marked as
+    the shared release's, so that Helm takes it up again when that one is installed.
+    """
+    owner = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}
+    values = json.dumps({"crds": {"annotations": owner}})
+    chosen = ("--namespace", NAMESPACE, "--show-only", "templates/crds.yaml", "--values", "-")
+    rendered = helm(machine, "template", RELEASE, str(CHART), *chosen, stdin=values)
+    server_side = ("--server-side", "--force-conflicts", "--field-manager=helm")
+    machine.cluster.kubectl("apply", *server_side, "-f", "-", stdin=rendered)
+
+
+def gateway_address(cluster: Cluster, namespace: str = NAMESPACE) -> Address:
     """Where this host reaches the gateway's Service; makes a NodePort Service where the node is not this
     host.
     """
-    service = cluster.get("services", GATEWAY, NAMESPACE)
+    service = cluster.get("services", GATEWAY, namespace)
     if cluster.context == "torpor-local":
         return Address(service["spec"]["clusterIP"], int(service["spec"]["ports"][0]["port"]))
     port = dict(service["spec"]["ports"][0])
@@ -91,29 +106,29 @@ def gateway_address(cluster: Cluster) -> Address:
         "spec": {"type": "NodePort", "selector": service["spec"]["selector"], "ports": [port]},
     }
     with contextlib.suppress(ApiError):
-        cluster.create("services", door, NAMESPACE)
-    made = cluster.get("services", "torpor-e2e-door", NAMESPACE)
+        cluster.create("services", door, namespace)
+    made = cluster.get("services", "torpor-e2e-door", namespace)
     node = cluster.list("nodes")[0]
     host = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
     return Address(host, int(made["spec"]["ports"][0]["nodePort"]))
 
 
-def pods(cluster: Cluster, deployment: str) -> list[Object]:
+def pods(cluster: Cluster, deployment: str, namespace: str = NAMESPACE) -> list[Object]:
     """The pods of one of our Deployments that are not on their way out."""
-    labels = cluster.get("deployments", deployment, NAMESPACE)["spec"]["selector"]["matchLabels"]
+    labels = cluster.get("deployments", deployment, namespace)["spec"]["selector"]["matchLabels"]
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    found = cluster.list("pods", NAMESPACE, labelSelector=selector)
+    found = cluster.list("pods", namespace, labelSelector=selector)
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
-def leader(cluster: Cluster) -> Object:
+def leader(cluster: Cluster, namespace: str = NAMESPACE) -> Object:
     """The operator pod that holds the Lease now; waits a moment for one."""
 
     def check() -> Object:
-        names = {pod["metadata"]["name"]: pod for pod in pods(cluster, OPERATOR)}
-        holders = [lease["spec"].get("holderIdentity") or "" for lease in cluster.list("leases", NAMESPACE)]
+        names = {pod["metadata"]["name"]: pod for pod in pods(cluster, OPERATOR, namespace)}
+        holders = [lease["spec"].get("holderIdentity") or "" for lease in cluster.list("leases", namespace)]
         led = [pod for name, pod in names.items() if any(holder.startswith(name) for holder in holders)]
         assert len(led) == 1, f"pods {sorted(names)}, lease holders {holders}"
         return led[0]
 
-    return until("one operator pod holds the Lease", check, seconds=60)
+    return until("one operator pod holds the Lease", check)

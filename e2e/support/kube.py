@@ -92,7 +92,7 @@ class Cluster:
 
     # --- kubectl ----------------------------------------------------------------------------------
 
-    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
+    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 300) -> str:
         """Run kubectl on this cluster and return what it printed; raises CalledProcessError with its
         stderr.
         """

@@ -71,8 +71,8 @@ class Load:
         stream: bool | None = None,
         pause: float = 0.2,
         most: int = 5000,
-        seconds: float = 300,
-        request_seconds: float = 90,
+        seconds: float = 600,
+        request_seconds: float = 120,
         seed: int = 1,
     ) -> None:
         self.outcomes: list[Outcome] = []
@@ -152,7 +152,7 @@ class Burst:
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def end(self, seconds: float = 120) -> Tally:
+    def end(self, seconds: float = 240) -> Tally:
         """Wait for the last answer and return the tally."""
         self._thread.join(seconds)
         assert self.ended, f"requests without an end after {seconds:g} s"

@@ -12,6 +12,7 @@ disturb others: own namespace, no GPU, no hand on Torpor's own pods.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import threading
@@ -34,10 +35,9 @@ LABEL = "torpor-e2e"
 
 @dataclass
 class World:
-    """One session: the machine, the gateway's address, and where failures are written."""
+    """One session: the machine, and where failures are written."""
 
     machine: Machine
-    gateway: Address
     artifacts: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _opened: list[str] = field(default_factory=list)
@@ -48,6 +48,11 @@ class World:
     @property
     def cluster(self) -> Cluster:
         return self.machine.cluster
+
+    @functools.cached_property
+    def gateway(self) -> Address:
+        """Where this host reaches the gateway of the release that most scenarios share."""
+        return install.gateway_address(self.cluster)
 
     # --- namespaces -------------------------------------------------------------------------------
 
@@ -77,12 +82,12 @@ class World:
         finally:
             self.close_namespace(name)
 
-    def dump(self, namespace: str, purpose: str) -> str:
-        """Write the artifacts of a failure; returns the essential part. Never raises: the failure matters
-        more.
+    def dump(self, namespace: str, purpose: str, system: str = install.NAMESPACE) -> str:
+        """Write the artifacts of a failure, those of the release in `system` included; returns the essential
+        part. Never raises: the failure matters more.
         """
         try:
-            told = artifacts.dump(self.cluster, namespace, install.NAMESPACE, self.artifacts / purpose)
+            told = artifacts.dump(self.cluster, namespace, system, self.artifacts / purpose)
         except (ApiError, OSError, KeyError) as error:
             told = f"the dump of {namespace} failed: {error!r}"
         return f"{told}\n  machine: {artifacts.describe_machine()}"
@@ -96,7 +101,7 @@ class World:
         self.cluster.create("inferenceservices", fleet(name, **spec), namespace)
         made = Fleet(self.cluster, namespace, name)
         if wait:
-            made.wait("Ready", seconds=60)
+            made.wait("Ready")
         return made
 
     # --- stories that begin early -----------------------------------------------------------------
@@ -106,7 +111,7 @@ class World:
         if name not in self._stories:
             self._stories[name] = self._pool.submit(story, self)
 
-    def early(self, name: str, seconds: float = 300) -> Any:
+    def early(self, name: str, seconds: float = 800) -> Any:
         """The result of a story that was begun, or the exception that ended it."""
         return self._stories[name].result(seconds)
 

@@ -1,12 +1,12 @@
 """A fleet created at zero costs nothing: no pod, at no moment, whoever dies meanwhile."""
 
-from e2e.support import install
 from e2e.support.processes import kill_container
 from e2e.support.waiting import until
 from e2e.support.watch import Watch, replica_changes
 
 
-def test_a_fleet_created_at_zero_never_makes_a_pod(world, ns, make):
+def test_a_fleet_created_at_zero_never_makes_a_pod(world, ns, make, own):
+    own.install(operators=2)
     with (
         Watch(world.cluster, "pods", ns) as pods,
         Watch(world.cluster, "replicasets", ns) as sets,
@@ -18,8 +18,7 @@ def test_a_fleet_created_at_zero_never_makes_a_pod(world, ns, make):
         # A change and a new leader are the two moments at which a default of 1 could slip in.
         first.patch(engine={"args": ["--startup-seconds=2", "--seed=3"]})
         first.wait("Ready", reason="Asleep")
-        first_leader = install.leader(world.cluster)
-        kill_container(world.cluster, first_leader, "operator")
+        kill_container(world.cluster, own.leader(), "operator")
         second = make("second")
         until("the Deployment of the second fleet exists", second.deployment)
     assert pods.events == []

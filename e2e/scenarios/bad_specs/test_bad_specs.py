@@ -86,7 +86,7 @@ def test_what_only_torpor_can_judge_is_told_and_the_last_good_children_serve(wor
     def told():
         return [c for c in good.status()["conditions"] if "metadata.nonsense" in c["message"]]
 
-    (condition, *_) = until("a condition names the value", told, seconds=30)
+    (condition, *_) = until("a condition names the value", told)
     assert condition["status"] == "False", condition
     assert "env" in condition["message"], condition
     assert good.ready_pods()

@@ -27,6 +27,7 @@ def evict(world, ns: str, name: str) -> bool:
     return True
 
 
+@pytest.mark.alone
 def test_evictions_on_a_cordoned_node_lose_nothing(world, ns, make, node):
     fleet = make(
         "pair",
@@ -45,7 +46,7 @@ def test_evictions_on_a_cordoned_node_lose_nothing(world, ns, make, node):
         )
         # Its replacement finds no node, so the budget protects the one that is left, and the object says why.
         assert not evict(world, ns, second)
-        fleet.wait("PodsScheduled", "False", seconds=30)
+        fleet.wait("PodsScheduled", "False")
         assert not evict(world, ns, second)
         world.cluster.patch("nodes", node, {"spec": {"unschedulable": None}})
         fleet.wait_replicas(2)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from e2e.support.chat import Outcome, chat_now
-from e2e.support.kube import Object
+from e2e.support.fleets import fails
 
 HOLD = 40
 SECONDS_TO_NAME_THE_REASON = 30
@@ -42,21 +42,6 @@ def head_start(world):
         return dict(zip(BROKEN, pool.map(lambda name: fail(world, ns, name), BROKEN), strict=True))
 
 
-def fails(pod: Object) -> bool:
-    """Whether the pod's own status says that something is wrong with it."""
-    status = pod["status"]
-    unscheduled = [
-        c for c in status.get("conditions", []) if c["type"] == "PodScheduled" and c["status"] == "False"
-    ]
-    states = [
-        {**container["state"], **container.get("lastState", {})}
-        for container in status.get("containerStatuses", [])
-    ]
-    waits = [state.get("waiting", {}).get("reason", "") for state in states]
-    ended = any("terminated" in state for state in states)
-    return bool(unscheduled or ended or any("Image" in reason for reason in waits))
-
-
 def fail(world, ns: str, name: str) -> tuple[float | None, dict, Outcome]:
     """Send one request to a sleeping broken fleet and watch its conditions until the request ends.
 
@@ -79,7 +64,7 @@ def fail(world, ns: str, name: str) -> tuple[float | None, dict, Outcome]:
             if any(reason in text for text in told.values()):
                 named_at = named_at or time.monotonic()
                 last = told
-            time.sleep(0.25)
+            time.sleep(0.5)
         named_after = None if named_at is None else named_at - (evident_at or named_at)
         return named_after, last or told, request.result()
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 
-import openai
 import pytest
 
 from e2e.support import http1
@@ -14,6 +13,8 @@ from e2e.support.waiting import until
 
 @pytest.fixture
 def client(world):
+    import openai  # noqa: PLC0415 (seconds of a processor, in every worker that collects this file)
+
     with openai.OpenAI(
         base_url=f"http://{world.gateway}/v1", api_key="none", max_retries=0, timeout=60
     ) as made:
@@ -63,7 +64,7 @@ def test_with_reject_the_client_is_sent_away_and_the_fleet_wakes(world, make):
     assert seen.status == 503
     assert int(seen.retry_after) >= 1
     assert seen.done_at - seen.begun_at < 5
-    fleet.wait("Ready", reason="Serving", seconds=60)
+    fleet.wait("Ready", reason="Serving")
     assert chat_now(world.gateway, fleet.model).kind == "answered"
 
 
@@ -80,7 +81,7 @@ def test_the_wake_goes_on_when_the_client_leaves(world, make):
                 raise AssertionError("answered before the fleet could be awake")
 
     asyncio.run(leave_early())
-    until("the fleet is awake without any client", fleet.ready_pods, seconds=60)
+    until("the fleet is awake without any client", fleet.ready_pods)
 
 
 def test_the_host_names_the_fleet_and_the_model_does_too(world, ns, make):

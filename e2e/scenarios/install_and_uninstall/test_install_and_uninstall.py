@@ -33,7 +33,6 @@ def leftovers(world) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(300)
 def test_helm_test_gets_a_token_from_a_simulated_fleet(world):
     told = install.helm(
         world.machine,
@@ -48,7 +47,7 @@ def test_helm_test_gets_a_token_from_a_simulated_fleet(world):
     assert "Phase:          Succeeded" in told, told
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.alone
 def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_them_back(world, ns, make):
     fleet = make("survivor", scaling={"minReplicas": 1})
     fleet.wait_replicas(1)
@@ -59,7 +58,7 @@ def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_
         assert not leftovers(world), leftovers(world)
         return True
 
-    until("nothing of the release is left", clean, seconds=60)
+    until("nothing of the release is left", clean)
     assert world.cluster.get("customresourcedefinitions", "inferenceservices.serving.torpor.dev")
     assert [pod["metadata"]["uid"] for pod in fleet.ready_pods()] == before
 
@@ -74,11 +73,11 @@ def test_uninstall_leaves_the_fleets_running_and_nothing_else_and_install_takes_
             return error.status == 404
         return False
 
-    until("a namespace with a fleet goes although nobody serves it", gone, seconds=60)
+    until("a namespace with a fleet goes although nobody serves it", gone)
 
     install.install(world.machine)
     gateway = install.gateway_address(world.cluster)
-    fleet.wait("Ready", reason="Serving", seconds=60)
+    fleet.wait("Ready", reason="Serving")
     assert chat_now(gateway, fleet.model).kind == "answered"
     assert [pod["metadata"]["uid"] for pod in fleet.pods()] == before, "a new install restarted an engine"
 

@@ -30,7 +30,7 @@ def test_under_load_it_says_what_it_would_do_and_does_it_when_told_to(world, ns,
     assert fleet.wait("ScalingActive", "False", "Recommend")
     with Watch(world.cluster, "deployments", ns) as deployments:
         with Load(world.gateway, fleet.model, clients=16, max_tokens=200) as load:
-            told = until("a larger number is recommended", lambda: recommended(fleet), seconds=90)
+            told = until("a larger number is recommended", lambda: recommended(fleet))
             signals = {signal["name"]: signal for signal in told["signals"]}
             assert signals["queueDepth"]["rawReplicas"] > 1, told
             assert (told["mode"], told["reason"], told["desiredReplicas"]) == ("Recommend", "Recommend", 1)
@@ -38,7 +38,7 @@ def test_under_load_it_says_what_it_would_do_and_does_it_when_told_to(world, ns,
             assert {count for _, count in replica_changes(deployments, f"{fleet.name}-engines")} == {1}
 
             fleet.patch(scaling={"mode": "Auto"})
-            until("the recommended number", lambda: (fleet.replicas() or 0) > 1, seconds=30)
+            until("the recommended number", lambda: (fleet.replicas() or 0) > 1)
         load.tally.must_be_whole()
     assert max(count for _, count in replica_changes(deployments, f"{fleet.name}-engines")) > 1
 
@@ -52,7 +52,7 @@ def test_at_zero_a_request_is_refused_at_once_and_woken_for_in_auto(world, make)
         assert refused.kind == "refused", refused
         assert (refused.status, refused.error["code"]) == (503, "Recommend")
         assert "spec.scaling.mode is Recommend" in str(refused.error["message"])
-    told = until("the wake is recommended", lambda: recommended(fleet), seconds=90)
+    told = until("the wake is recommended", lambda: recommended(fleet))
     assert told["recommendedReplicas"] == 1
     assert fleet.replicas() == 0
     assert not fleet.pods(terminating=True)

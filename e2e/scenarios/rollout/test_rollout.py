@@ -1,8 +1,12 @@
 """A new revision under traffic: with a spare GPU, without one, and one that can never start."""
 
+import time
+
+from e2e.support.fleets import fails
 from e2e.support.load import Load
 from e2e.support.waiting import until
 
+SECONDS_TO_NAME_THE_REASON = 30
 LONE = "example.com/lone-accelerator"
 OLD, NEW = ["--startup-seconds=1"], ["--startup-seconds=1", "--seed=2"]
 
@@ -27,7 +31,7 @@ def test_with_a_spare_gpu_the_new_pod_comes_before_the_old_one_goes(world, make)
                 gaps.append(f"no pod is ready while revisions {sorted(revisions(fleet))} exist")
             return before not in revisions(fleet)
 
-        until("only the new revision is left", replaced, seconds=60)
+        until("only the new revision is left", replaced, every=0.2)
         tally = load.end()
     assert not gaps, gaps[0]
     tally.must_be_whole(at_least=10)
@@ -46,12 +50,15 @@ def test_a_bad_image_stops_the_rollout_and_not_the_service(world, make):
                 c for c in fleet.status()["conditions"] if "ImagePullFailed" in c["reason"] + c["message"]
             ]
 
-        until("a condition says ImagePullFailed", named, seconds=30)
+        until("Kubernetes knows of the failure", lambda: any(fails(pod) for pod in fleet.pods()))
+        known_at = time.monotonic()
+        until("a condition says ImagePullFailed", named)
+        assert time.monotonic() - known_at <= SECONDS_TO_NAME_THE_REASON
         assert [
             p for p in fleet.ready_pods() if p["metadata"]["labels"]["serving.torpor.dev/revision"] == good
         ]
         fleet.patch(engine={"image": None})
-        until("only the good revision is left", lambda: revisions(fleet) == {good}, seconds=60)
+        until("only the good revision is left", lambda: revisions(fleet) == {good})
         tally = load.end()
     tally.must_be_whole(at_least=10)
     fleet.wait("Ready", reason="Serving")
@@ -80,13 +87,13 @@ def head_start(world):
         (before,) = revisions(fleet)
         with Load(world.gateway, fleet.model, clients=3, max_tokens=60, pause=0.5) as load:
             fleet.patch(engine={"args": NEW})
-            until("the new pod finds no room", lambda: len(fleet.pods()) == 2, seconds=30)
-            scheduled = until("it is told", lambda: fleet.condition("PodsScheduled"), seconds=30)
+            until("the new pod finds no room", lambda: len(fleet.pods()) == 2)
+            scheduled = until("it is told", lambda: fleet.condition("PodsScheduled"))
             condition = fleet.wait("Progressing", "True", "InPlaceRollout", seconds=100)
-            until("only the new revision is left", lambda: before not in revisions(fleet), seconds=60)
+            until("only the new revision is left", lambda: before not in revisions(fleet))
             fleet.wait_replicas(1)
             tally = load.end()
-        done = fleet.wait("Progressing", "False", seconds=60)
+        done = fleet.wait("Progressing", "False")
         return scheduled, condition, tally, done, fleet.ready_pods()
 
 

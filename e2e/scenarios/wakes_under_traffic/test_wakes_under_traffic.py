@@ -35,7 +35,6 @@ def test_wakes_and_sleeps_lose_nothing(world, ns, make, rounds, record_property)
                 until(
                     "the fleet is sent to sleep",
                     lambda before=before: sleeps() > before,
-                    seconds=60,
                     every=0.02,
                 )
             else:  # somewhere around it, before as well as after

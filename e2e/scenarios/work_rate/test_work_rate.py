@@ -55,7 +55,7 @@ def test_arriving_work_alone_adds_replicas(world, ns, make):
         Load(world.gateway, fleet.model, clients=CLIENTS, max_tokens=20, pause=0.0) as load,
     ):
         until("the operator asks for a second replica", lambda: grown(services, fleet.name), seconds=120)
-        until("another replica answers", lambda: len(fleet.ready_pods()) > 1, seconds=60)
+        until("another replica answers", lambda: len(fleet.ready_pods()) > 1)
         told = explain(world, ns, fleet.name)
         load.end().must_be_whole(at_least=CLIENTS)
     assert max(count for _, count in replica_changes(deployments, f"{fleet.name}-engines")) > 1
