@@ -52,7 +52,12 @@ def test_at_zero_a_request_is_refused_at_once_and_woken_for_in_auto(world, make)
         assert refused.kind == "refused", refused
         assert (refused.status, refused.error["code"]) == (503, "Recommend")
         assert "spec.scaling.mode is Recommend" in str(refused.error["message"])
-    told = until("the wake is recommended", lambda: recommended(fleet))
+
+    def asked_again():  # a leader that has just taken over has seen none of the requests before
+        assert chat_now(world.gateway, fleet.model).kind == "refused"
+        return recommended(fleet)
+
+    told = until("the wake is recommended", asked_again)
     assert told["recommendedReplicas"] == 1
     assert fleet.replicas() == 0
     assert not fleet.pods(terminating=True)
