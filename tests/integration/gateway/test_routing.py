@@ -90,7 +90,7 @@ async def test_a_pod_above_twice_the_mean_gets_no_more_whatever_it_knows(gateway
         await until(lambda sent=sent: sum(len(pod.calls) for pod in pods) == sent, 30)
     loads = await places(pods)
     assert max(loads) <= 8
-    assert loads.count(0) <= 1
+    assert loads.count(0) <= 2  # twice the mean of four pods is half of all
     release.set()
     for client in clients:
         assert (await client.answer()).status == 200
