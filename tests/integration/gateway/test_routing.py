@@ -133,32 +133,6 @@ async def report(launchers, **stats):
     await asyncio.sleep(0.02)
 
 
-async def test_an_engine_whose_counters_stand_still_is_left_out_until_they_move(
-    gateway, engines, launchers, hangs_soon
-):
-    pods = [(await engines(), await launchers()) for _ in range(3)]
-    for _, launcher in pods:
-        launcher.ready()
-    fleet = gateway.managed()
-    gateway.pods(fleet, *pods)
-    await until(lambda: len(fleet.ready) == 3, 30)
-    hung, *healthy = [launcher for _, launcher in pods]
-    count = 0
-
-    async def goes_on(until_ready):
-        nonlocal count
-        while len(fleet.ready) != until_ready:
-            count += 1
-            await report(healthy, promptTokensTotal=count, generationTokensTotal=count)
-            await report([hung], promptTokensTotal=5, generationTokensTotal=5)
-
-    async with asyncio.timeout(30):
-        await goes_on(2)
-    assert pods[0][0].port not in {pod.port for pod in fleet.ready}
-    await report([hung], promptTokensTotal=5, generationTokensTotal=6)
-    await until(lambda: len(fleet.ready) == 3, 30)
-
-
 async def test_at_most_half_of_the_pods_are_left_out(gateway, engines, launchers, hangs_soon):
     pods = [(await engines(), await launchers()) for _ in range(3)]
     for _, launcher in pods:
@@ -172,26 +146,3 @@ async def test_at_most_half_of_the_pods_are_left_out(gateway, engines, launchers
             await report([launcher for _, launcher in pods], promptTokensTotal=5, generationTokensTotal=5)
     assert len(fleet.ready) == 2
     assert (await gateway.ask(turns(1))).status == 200
-
-
-async def test_a_slow_answer_alone_leaves_nobody_out(gateway, engines, launchers, hangs_soon):
-    release = asyncio.Event()
-
-    async def slow(call):
-        await release.wait()
-        await call.send(json_answer({}))
-
-    pods = [(await engines(slow), await launchers()) for _ in range(2)]
-    for _, launcher in pods:
-        launcher.ready()
-    fleet = gateway.managed()
-    gateway.pods(fleet, *pods)
-    await until(lambda: len(fleet.ready) == 2, 30)
-    client = await gateway.client()
-    await client.send(request(turns(1)))
-    await until(lambda: fleet.in_flight == 1, 30)
-    for count in range(40):  # twice the time of a hang, with counters that move
-        await report([launcher for _, launcher in pods], promptTokensTotal=count, generationTokensTotal=count)
-        assert len(fleet.ready) == 2
-    release.set()
-    assert (await client.answer()).status == 200
