@@ -14,28 +14,26 @@ from torpor.dispatch.prefix import LIMIT
 
 _ROLE, _END = b"\x1e", b"\x1f"
 _FIRST = ("system", "instructions", "tools")  # of Messages, of Responses, of all
-_THEN = ("messages", "prompt", "input", "query", "text_1", "texts", "documents")
+_ORDER = (*_FIRST, "messages", "prompt", "input", "query", "text_1", "texts", "documents")
+_ALSO = ("name", "tool_calls", "tool_call_id")  # of a message
 
 
 def beginning(request: dict[str, Any]) -> bytes:
     """Return the first 64 KiB, or all, of the text that a JSON request has an engine compute."""
     found: list[bytes] = []
     size = 0
-    for part in _parts(request):
-        found.append(part)
-        size += len(part)
-        if size >= LIMIT:
-            break
-    return b"".join(found)[:LIMIT]
-
-
-def _parts(request: dict[str, Any]) -> Iterator[bytes]:
-    for name in (*_FIRST, *_THEN):
+    for name in _ORDER:
         value = request.get(name)
         if value is None:
             continue
-        yield from _texts(value)
-        yield _END
+        for part in _texts(value):
+            found.append(part)
+            size += len(part)
+            if size >= LIMIT:
+                return b"".join(found)[:LIMIT]
+        found.append(_END)
+        size += 1
+    return b"".join(found)[:LIMIT]
 
 
 def _texts(value: Any) -> Iterator[bytes]:
@@ -48,28 +46,35 @@ def _texts(value: Any) -> Iterator[bytes]:
     else:
         for item in value:
             if isinstance(item, dict) and "role" in item:
-                yield from _message(item)
+                yield _message(item)
             elif isinstance(item, str):
-                yield _encoded(item)
-                yield _END
+                yield _encoded(item) + _END
             else:
                 yield orjson.dumps(item)
 
 
-def _message(message: dict[str, Any]) -> Iterator[bytes]:
+def _message(message: dict[str, Any]) -> bytes:
     role, content = message["role"], message.get("content")
-    yield _encoded(role) if isinstance(role, str) else orjson.dumps(role)
-    yield _ROLE
+    if len(message) == 2 and isinstance(content, str) and isinstance(role, str):  # nearly every one
+        return f"{role[:LIMIT]}\x1e{content[:LIMIT]}\x1f".encode("utf-8", "replace")
+    found = [_encoded(role) if isinstance(role, str) else orjson.dumps(role), _ROLE]
     if isinstance(content, str):
-        yield _encoded(content)
+        found.append(_encoded(content))
     elif isinstance(content, list):
-        for part in content:
-            yield from _words(part)
+        found += _bounded(word for part in content for word in _words(part))
     if len(message) > 2:
-        for name in ("name", "tool_calls", "tool_call_id"):
-            if name in message:
-                yield orjson.dumps(message[name])
-    yield _END
+        found += [orjson.dumps(message[name]) for name in _ALSO if name in message]
+    return b"".join((*found, _END))
+
+
+def _bounded(words: Iterator[bytes]) -> Iterator[bytes]:
+    """As many of them as are looked at."""
+    size = 0
+    for word in words:
+        yield word
+        size += len(word)
+        if size >= LIMIT:
+            return
 
 
 def _words(part: Any, depth: int = 3) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ fit under 63 characters because a fleet's name has at most 45.
 Standard library only: the gateway parses the same hosts and joins the same names.
 """
 
+import functools
 import re
 from typing import Final, NamedTuple
 
@@ -75,6 +76,7 @@ def url(key: FleetKey, cluster_domain: str = constants.DEFAULT_CLUSTER_DOMAIN) -
     return f"http://{host(key, cluster_domain)}/v1"
 
 
+@functools.lru_cache(maxsize=4096)  # every request asks; a client has few names for the gateway
 def fleet_of_host(header: str, cluster_domain: str = constants.DEFAULT_CLUSTER_DOMAIN) -> FleetKey | None:
     """Read a Host header as `NAME.NAMESPACE[.svc[.DOMAIN]]`, a port and a final dot allowed.
 

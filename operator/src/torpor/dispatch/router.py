@@ -85,13 +85,19 @@ def homes(pods: Sequence[P], key: int) -> tuple[P, P]:
 
 def limit(pods: Sequence[Pod], bound: float = BOUND) -> int:
     """Return the most requests that a pod may have after the next one, given those that all have."""
-    total = sum(pod.load for pod in pods)
-    return max(1, math.ceil(bound * (total + 1) / len(pods)))
+    return _most([pod.load for pod in pods], bound)
+
+
+def _most(loads: Sequence[int], bound: float) -> int:
+    return max(1, math.ceil(bound * (sum(loads) + 1) / len(loads)))
 
 
 def bounded(every: Sequence[P], open_pods: Sequence[P], bound: float = BOUND) -> list[P]:
     """Return the open pods below the bounded-load line of all pods; all open ones where none is."""
-    most = limit(every, bound)
+    loads = [pod.load for pod in every]
+    most = _most(loads, bound)
+    if max(loads) < most:
+        return list(open_pods)  # nearly always
     return [pod for pod in open_pods if pod.load < most] or list(open_pods)
 
 
@@ -128,7 +134,8 @@ def route(
     if not identity:
         return least_of_two(pods, turn)
     depths = [pod.memory.depth(identity) for pod in pods]
-    common = sorted(pod.memory.depth(identity) for pod in every)[len(every) // 2]
+    of_all = depths if len(pods) == len(every) else [pod.memory.depth(identity) for pod in every]
+    common = sorted(of_all)[len(every) // 2]
     known = [covered(identity, depth, size) for depth in depths]
     longest = max(known)
     if longest > covered(identity, common, size) + NEARLY or (longest == size and max(depths) > common):
