@@ -26,6 +26,15 @@ class Affinity:
             if len(self._salts) > 10_000:
                 self._salts.clear()
             salt = self._salts[model] = salt_of(model)
-        if self._sessions and (found := self._session.search(head.forward)):
-            return session_identity(found[1].strip(), salt)
+        session = head.session
+        if session is None:
+            session = self.session(head)
+        if session:
+            return session_identity(session, salt)
         return identity(beginning(asked), salt) if asked else ()
+
+    def session(self, head: RequestHead) -> bytes:
+        """Return the session that a head names, empty where it names none, and note it there."""
+        found = self._session.search(head.forward) if self._sessions else None
+        head.session = found[1].strip() if found else b""
+        return head.session

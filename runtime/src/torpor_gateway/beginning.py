@@ -16,10 +16,16 @@ _ROLE, _END = b"\x1e", b"\x1f"
 _FIRST = ("system", "instructions", "tools")  # of Messages, of Responses, of all
 _ORDER = (*_FIRST, "messages", "prompt", "input", "query", "text_1", "texts", "documents")
 _ALSO = ("name", "tool_calls", "tool_call_id")  # of a message
+_RARE = frozenset(_ORDER) - {"messages"}
 
 
 def beginning(request: dict[str, Any]) -> bytes:
     """Return the first 64 KiB, or all, of the text that a JSON request has an engine compute."""
+    messages = request.get("messages")
+    if messages and type(messages) is list and _RARE.isdisjoint(request):
+        text = _plain(messages)
+        if text is not None:
+            return text
     found: list[bytes] = []
     size = 0
     for name in _ORDER:
@@ -34,6 +40,27 @@ def beginning(request: dict[str, Any]) -> bytes:
         found.append(_END)
         size += 1
     return b"".join(found)[:LIMIT]
+
+
+def _plain(messages: list[Any]) -> bytes | None:
+    """Return the beginning of messages that are a role and a text each, as nearly all are; None: they are
+    not. The general way comes to the same.
+    """
+    parts: list[str] = []
+    size = 0
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return None
+        role, content = message.get("role"), message.get("content")
+        if type(role) is not str or type(content) is not str:
+            return None
+        parts += (role, "\x1e", content, "\x1f")
+        size += len(content)
+        if size >= LIMIT:
+            break
+    else:
+        parts.append("\x1f")
+    return "".join(parts)[:LIMIT].encode("utf-8", "replace")[:LIMIT]
 
 
 def _texts(value: Any) -> Iterator[bytes]:
@@ -55,8 +82,6 @@ def _texts(value: Any) -> Iterator[bytes]:
 
 def _message(message: dict[str, Any]) -> bytes:
     role, content = message["role"], message.get("content")
-    if len(message) == 2 and isinstance(content, str) and isinstance(role, str):  # nearly every one
-        return f"{role[:LIMIT]}\x1e{content[:LIMIT]}\x1f".encode("utf-8", "replace")
     found = [_encoded(role) if isinstance(role, str) else orjson.dumps(role), _ROLE]
     if isinstance(content, str):
         found.append(_encoded(content))

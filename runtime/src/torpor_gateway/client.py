@@ -96,12 +96,16 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of a request."""
         if self._lingering:
             return
-        if self.exchange is not None or self.stalled:
-            reader = self._reader
+        reader = self._reader
+        if self.exchange is not None or self._stalled_since is not None:
             reader.ahead += data
             if len(reader.ahead) > _MAX_AHEAD and self.transport is not None:
                 self.transport.pause_reading()
             return
+        if reader.head is None and not reader.ahead:
+            known = self._server.heads.recall(data)
+            if known is not None and self._take_up(*known):
+                return
         self._feed(data)
 
     def pause_writing(self) -> None:
@@ -119,6 +123,23 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.connection.resume()
 
     # --- requests ---
+
+    def _take_up(self, head: RequestHead, body: bytes) -> bool:
+        """Take up a whole request whose head is known; False, and nothing done, if it has to be refused."""
+        server = self._server
+        try:
+            server.admit(head)
+        except Refusal:
+            return False
+        self._reader.took(head)
+        self._started = self._judged = True
+        self._keep = head.keep_alive and not server.draining
+        self._cors = server.cors.lines(head.origin)
+        head.request_id = server.next_id()
+        self._counted = len(body)
+        server.buffered_bytes += self._counted
+        self._hand_over(head, body)
+        return True
 
     def _feed(self, data: bytes) -> None:
         reader, server = self._reader, self._server
@@ -145,7 +166,8 @@ class ClientConnection(asyncio.Protocol):
     def _judge(self, head: RequestHead) -> None:
         """Look at the head before the body comes."""
         self._keep = head.keep_alive and not self._server.draining
-        if not head.request_id:
+        named = bool(head.request_id)
+        if not named:
             head.request_id = self._server.next_id()
         self._cors = self._server.cors.lines(head.origin)
         reader = self._reader
@@ -161,6 +183,8 @@ class ClientConnection(asyncio.Protocol):
                 reader.feed(b"")
                 return
             raise
+        if not named:
+            self._server.learn(reader.raw, head)
         if not reader.complete:
             self._body_since = self._server.loop.time()
             self.wait_until = NEVER
@@ -176,8 +200,12 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(self._early, shape_of(head.path))
             self.over(keep=True)
             return
+        self._hand_over(head, self._reader.take_body())
+
+    def _hand_over(self, head: RequestHead, body: bytes) -> None:
+        self.wait_until = NEVER
         try:
-            self._server.handle(self, head, self._reader.take_body())
+            self._server.handle(self, head, body)
         except Refusal as refusal:
             self.refuse(refusal, shape_of(head.path))
             self.over(keep=True)
@@ -226,6 +254,15 @@ class ClientConnection(asyncio.Protocol):
             return b"Connection: close\r\n"
         request = self._reader.head
         return b"Connection: keep-alive\r\n" if request is not None and request.version == "1.0" else b""
+
+    def respond(self, head: bytes, content: bytes) -> None:
+        """Write a whole response; `head` is without its framing."""
+        self._keep = self._keep and not self._server.draining
+        if self.transport is not None:
+            self.transport.write(
+                b"%b%bContent-Length: %d\r\n%b\r\n%b"
+                % (head, self._cors, len(content), self._persistence, content)
+            )
 
     def write_body(self, data: bytes) -> None:
         """Write a part of the body, framed."""
@@ -299,7 +336,8 @@ class ClientConnection(asyncio.Protocol):
     def over(self, *, keep: bool) -> None:
         """The exchange has ended: make ready for the next, or close."""
         self.exchange = None
-        self.forget_body()
+        if self._counted:
+            self.forget_body()
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -312,7 +350,8 @@ class ClientConnection(asyncio.Protocol):
         self._early = None
         self._cors = b""
         self.wait_until = self._server.loop.time() + self.settings.idle_seconds
-        self._read_on()
+        if reader.ahead:
+            self._read_on()
 
     def _read_on(self) -> None:
         """Take up what the client sent ahead."""

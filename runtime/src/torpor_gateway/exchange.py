@@ -16,11 +16,11 @@ from torpor.dispatch import ANONYMOUS
 
 from torpor_gateway import answers
 from torpor_gateway.answers import Refusal
-from torpor_gateway.relay import Relay, StreamRelay, UnaryRelay
+from torpor_gateway.relay import Relay, StreamRelay, UnaryRelay, pass_whole
 from torpor_gateway.request import RequestHead
 from torpor_gateway.response import ResponseReader
 from torpor_gateway.surface import Operation
-from torpor_gateway.tokens import usage
+from torpor_gateway.tokens import usage, usage_at_end
 from torpor_gateway.verdict import out_of_time
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Exchange:
         "used",
         "waiting_since",
         "work_ahead",
+        "work_size",
     )
 
     def __init__(
@@ -89,6 +90,7 @@ class Exchange:
     ) -> None:
         self.client, self.fleet, self.operation, self.head = client, fleet, operation, head
         self.body, self.body_size, self.stream = body, len(body), stream
+        self.work_size = self.body_size if operation.works else 0  # bytes that stand for prompt tokens
         self.ticket = 0
         self.identity: tuple[int, ...] = ()  # of the prompt's beginning; empty: it has none
         self.work_ahead = 0  # tokens of ours that the pod has to compute before it answers
@@ -109,11 +111,6 @@ class Exchange:
         self.used: tuple[int, int] | None = None  # tokens of prompt and answer, once they are known
         self.time_limit: float | None = None  # seconds at engines
         self._time_up: asyncio.TimerHandle | None = None
-
-    @property
-    def work_size(self) -> int:
-        """Bytes that stand for prompt tokens."""
-        return self.body_size if self.operation.works else 0
 
     # --- waiting ---
 
@@ -202,10 +199,17 @@ class Exchange:
         """More of the answer is there."""
         if not response.headed:
             return
-        if self._relay is None:
-            streams = response.status == 200 and response.content_type.startswith(b"text/event-stream")
-            self._relay = StreamRelay(self, response) if streams else UnaryRelay(self, response)
-        self._relay.feed()
+        relay = self._relay
+        if relay is None:
+            if response.status == 200 and response.content_type.startswith(b"text/event-stream"):
+                relay = StreamRelay(self, response)
+            elif response.complete:
+                pass_whole(self, response, b"".join(response.parts))
+                return
+            else:
+                relay = UnaryRelay(self, response)
+            self._relay = relay
+        relay.feed()
 
     def upstream_lost(self, connection: "UpstreamConnection", response: ResponseReader, error: str) -> None:
         """The connection broke before the answer was complete."""
@@ -258,6 +262,13 @@ class Exchange:
             head += self.lease.headers
         self.client.begin(head, length)
 
+    def respond(self, head: bytes, content: bytes) -> None:
+        """Send a whole response; `head` is without its framing."""
+        self.head_sent = True
+        if self.lease is not None:
+            head += self.lease.headers
+        self.client.respond(head, content)
+
     def write(self, data: bytes) -> None:
         """Send a part of the body."""
         self.client.write_body(data)
@@ -301,11 +312,16 @@ class Exchange:
         self._finish(refusal.status, refusal.code, failed=False, keep=True, whole=True)
 
     def answered(
-        self, status: int, content: bytes | None, prompt_output: tuple[int, int] | None = None
+        self,
+        status: int,
+        content: bytes | None,
+        prompt_output: tuple[int, int] | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
-        """The engine's answer is complete and sent."""
+        """The engine's answer is complete and sent; `whole`: in one piece."""
         if status < 400:
-            self._count(prompt_output or (usage(content) if content else None))
+            self._count(prompt_output or (content and (usage_at_end(content) or usage(content))) or None)
         else:
             self.used = (0, 0)
         if self.endpoint is not None:
@@ -313,7 +329,7 @@ class Exchange:
         if self.connection is not None:
             connection, self.connection = self.connection, None
             connection.done()
-        self._finish(status, "", failed=status >= 500, keep=True)
+        self._finish(status, "", failed=status >= 500, keep=True, whole=whole)
 
     def _count(self, found: tuple[int, int] | None) -> None:
         ratios = self.fleet.ratios
@@ -367,7 +383,8 @@ class Exchange:
             self.connection = None
         self._relay = None
         if self.endpoint is not None:
-            self._prompt_through(self.endpoint)
+            if self.work_ahead:
+                self._prompt_through(self.endpoint)
             self.endpoint.load_state.finished()
             self.endpoint = None
             self.fleet.released()

@@ -208,13 +208,16 @@ class Fleet:
 
     def learn(self, endpoint: Endpoint, exchange: "Exchange") -> int:
         """A request goes to a pod: return the tokens that it has to compute, and remember how they begin."""
-        size, known = exchange.work_size, 0
-        if exchange.identity and size:
-            known = covered(exchange.identity, endpoint.memory.depth(exchange.identity), size)
-            endpoint.memory.learn(exchange.identity)
-        tokens = max(1, self.ratios.prompt(max(0, size - known))) if size else 0
-        self.routed_prompt_tokens["known"] += self.ratios.prompt(min(known, size))
-        self.routed_prompt_tokens["new"] += tokens
+        size, known, identity = exchange.work_size, 0, exchange.identity
+        if not size:
+            return 0
+        routed, prompt = self.routed_prompt_tokens, self.ratios.prompt
+        if identity:
+            known = min(size, covered(identity, endpoint.memory.depth(identity), size))
+            endpoint.memory.learn(identity)
+            routed["known"] += prompt(known)
+        tokens = prompt(size - known) or 1
+        routed["new"] += tokens
         endpoint.backlog.sent(tokens)
         return tokens
 

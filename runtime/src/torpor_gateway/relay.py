@@ -46,7 +46,7 @@ class Relay(Protocol):
 
 def _head(response: ResponseReader, extra: bytes = b"") -> bytes:
     reason = answers.REASONS.get(response.status, b"Unknown")
-    return b"HTTP/1.1 %d %b\r\n%b%b" % (response.status, reason, b"".join(response.headers), extra)
+    return b"HTTP/1.1 %d %b\r\n%b%b" % (response.status, reason, response.headers, extra)
 
 
 class UnaryRelay:
@@ -75,7 +75,7 @@ class UnaryRelay:
         self._kept += parts
         self._size += sum(map(len, parts))
         if response.complete:
-            self._judge(b"".join(self._kept))
+            pass_whole(exchange, response, b"".join(self._kept))
         elif self._size > KEEP_BYTES and not exchange.head_sent:
             self._flows = True
             exchange.commit()
@@ -87,24 +87,26 @@ class UnaryRelay:
         elif self._size > KEEP_BYTES:
             exchange.error_event(answers.error_of(b"", response.status))  # no stream, and the head is sent
 
-    def _judge(self, content: bytes) -> None:
-        exchange, response = self._exchange, self._response
-        kind = _reason_to_retry(exchange, response.status, content)
-        # A pod that is full may be the only one; its answer is then the truth. One that leaves is replaced.
-        if kind and (kind != "overloaded" or _another(exchange)):
-            exchange.retry(kind, f"{_pod(exchange)} answered {response.status}")
-            return
-        if exchange.head_sent:
-            exchange.error_event(answers.error_of(content, response.status))
-            return
-        exchange.commit()
-        extra = _OWN_STATUS if response.status in (429, 503) and not response.retry_after else b""
-        exchange.begin(_head(response, extra), len(content))
-        exchange.write(content)
-        exchange.answered(response.status, content)
-
     def lost(self) -> None:
         """Nothing more can be said than the broken connection says."""
+
+
+def pass_whole(exchange: "Exchange", response: ResponseReader, content: bytes) -> None:
+    """Pass on an answer of which nothing has been sent, or ask another pod."""
+    status = response.status
+    if status != 200 or b'"abort"' in content:
+        kind = _reason_to_retry(exchange, status, content)
+        # A pod that is full may be the only one; its answer is then the truth. One that leaves is replaced.
+        if kind and (kind != "overloaded" or _another(exchange)):
+            exchange.retry(kind, f"{_pod(exchange)} answered {status}")
+            return
+    if exchange.head_sent:
+        exchange.error_event(answers.error_of(content, status))
+        return
+    exchange.commit()
+    extra = _OWN_STATUS if status in (429, 503) and not response.retry_after else b""
+    exchange.respond(_head(response, extra), content)
+    exchange.answered(status, content, whole=True)
 
 
 class StreamRelay:
@@ -115,8 +117,10 @@ class StreamRelay:
         "_first_at",
         "_last",
         "_last_at",
+        "_observe",
         "_response",
         "_tail",
+        "_time",
         "_usage",
         "_write",
     )
@@ -128,6 +132,7 @@ class StreamRelay:
         self._first_at = self._last_at = 0.0
         self._usage = b""
         self._write: Callable[[bytes], None] | None = None
+        self._time, self._observe = exchange.fleet.loop.time, exchange.fleet.itl.observe
 
     def pass_on(self, data: bytes) -> bool:
         """Pass bytes of the engine on as they are, if they are a plain event in a chunk of its own.
@@ -136,7 +141,10 @@ class StreamRelay:
         """
         if self._tail or self._write is None or not self._response.between_chunks:
             return False
-        begin = whole_chunk(data)
+        begin = data.find(b"\r\n") + 2
+        # As everybody writes a size; any other spelling of it takes an expression to read.
+        if data[: begin - 2] != b"%x" % (len(data) - begin - 2):
+            begin = whole_chunk(data)
         if (
             not begin
             or data[-4:] != b"\n\n\r\n"
@@ -147,13 +155,11 @@ class StreamRelay:
             return False
         self._write(data)
         self._last = data  # the chunk's frame around it does no harm to what looks for the end
-        exchange = self._exchange
-        fleet = exchange.fleet
-        now = fleet.loop.time()
+        now = self._time()
         events = data.count(b"\n\n")
-        fleet.itl.observe((now - self._last_at) / events, events)
+        self._observe(now - self._last_at if events == 1 else (now - self._last_at) / events, events)
         self._last_at = now
-        exchange.events += events
+        self._exchange.events += events
         return True
 
     def feed(self) -> None:

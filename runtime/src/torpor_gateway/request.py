@@ -76,6 +76,7 @@ class RequestHead:
         "request_id",
         "requested_headers",
         "retry_count",
+        "session",
         "target",
         "version",
     )
@@ -99,6 +100,22 @@ class RequestHead:
         self.retry_count = 0
         self.request_id = b""
         self.forward = b""
+        self.session: bytes | None = None  # None: nobody has looked
+
+    def again(self, content_length: int) -> "RequestHead":
+        """Return the head of another request that says the same about a body of so many bytes. What belongs
+        to one request alone, its id and whose it is, is not taken over.
+        """
+        other = RequestHead.__new__(RequestHead)
+        other.method, other.version, other.keep_alive = self.method, self.version, self.keep_alive
+        other.target, other.path, other.host = self.target, self.path, self.host
+        other.authorization, other.api_key, other.origin = self.authorization, self.api_key, self.origin
+        other.requested_headers, other.retry_count = self.requested_headers, self.retry_count
+        other.content_type, other.content_encoding = self.content_type, self.content_encoding
+        other.chunked, other.expects_continue = self.chunked, self.expects_continue
+        other.forward, other.session = self.forward, self.session
+        other.content_length, other.request_id, other.key = content_length, b"", None
+        return other
 
 
 class _Lines:
@@ -271,6 +288,7 @@ class RequestReader:
         "ahead",
         "complete",
         "head",
+        "raw",
         "received",
     )
 
@@ -282,10 +300,11 @@ class RequestReader:
 
     def _reset(self) -> None:
         self.head: RequestHead | None = None
+        self.raw = b""  # the head's bytes, until somebody takes the body
         self.complete = False
         self.received = 0  # bytes of the body so far
         self._decoder: ChunkedDecoder | None = None
-        self._body = bytearray()
+        self._body: bytearray | None = None
         self._left = 0
 
     def next(self) -> None:
@@ -294,9 +313,13 @@ class RequestReader:
 
     def take_body(self) -> bytes:
         """Hand over the whole body; the reader keeps nothing of it."""
-        body = bytes(self._decoder.body if self._decoder else self._body)
-        self._decoder, self._body = None, bytearray()
+        body = bytes(self._decoder.body if self._decoder else self._body or b"")
+        self._decoder, self._body, self.raw = None, None, b""
         return body
+
+    def took(self, head: RequestHead) -> None:
+        """A whole request was read without this reader: be where it would have left off."""
+        self.head, self.complete = head, True
 
     def feed(self, data: bytes) -> None:
         """Take in bytes; stops at the end of a head that has just been read, so that it can be judged.
@@ -328,7 +351,8 @@ class RequestReader:
                 raise Refusal(431, "header_too_large", f"the request's head is larger than {limit} bytes")
             self.ahead = data
             return
-        self.head = head = parse_head(data[: end + 4], self._settings.max_headers)
+        self.raw = data[: end + 4]
+        self.head = head = parse_head(self.raw, self._settings.max_headers)
         self.ahead = data[end + 4 :]
         if head.chunked:
             self._decoder = ChunkedDecoder(self._limit)
@@ -347,6 +371,8 @@ class RequestReader:
             return
         part = data[: self._left] if len(data) > self._left else data
         if part:
+            if self._body is None:
+                self._body = bytearray()
             self._body += part
             self.received += len(part)
             self._left -= len(part)

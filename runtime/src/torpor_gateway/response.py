@@ -14,6 +14,8 @@ import re
 
 import httptools
 
+from torpor_gateway.framing import digits, is_length
+
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -27,11 +29,17 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _MAX_HEAD = 64 * 1024
+_MOST_HEADS = 64  # kept of one engine
+_LONGEST_KEPT = 2048  # bytes of a head that is kept
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,7})\r\n").match
 
 
 class BadResponse(Exception):  # noqa: N818
     """The engine's bytes are not an HTTP response."""
+
+
+class Heads(dict[tuple[bytes, bytes], "ResponseReader"]):
+    """Heads of one engine's answers, by what stands before and behind the digits of their length."""
 
 
 class ResponseReader:
@@ -40,6 +48,7 @@ class ResponseReader:
     __slots__ = (
         "_chunked",
         "_head_bytes",
+        "_heads",
         "_interim",
         "_parser",
         "between_chunks",
@@ -54,14 +63,15 @@ class ResponseReader:
         "status",
     )
 
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
+    def __init__(self, heads: Heads | None = None) -> None:
+        self._parser: httptools.HttpResponseParser | None = None
+        self._heads = heads
         self._head_bytes = 0
         self.parts: list[bytes] = []
-        self._begin()
+        self.headed = self.complete = self.between_chunks = False
 
     def _begin(self) -> None:
-        self.headers: list[bytes] = []  # finished lines that may be passed on
+        self.headers = b""  # finished lines that may be passed on
         self.status = 0
         self.content_type = b""
         self.length: int | None = None
@@ -75,10 +85,19 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Take in bytes. Raises BadResponse."""
+        parser = self._parser
+        if parser is None:
+            if self.complete:
+                self.keep_alive = False  # bytes behind the end
+                return
+            if self._heads is not None and self._recall(data, self._heads):
+                return
+            self._begin()
+            parser = self._parser = httptools.HttpResponseParser(self)
         if not self.headed:
             self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserError as error:
             if not self.complete:
                 raise BadResponse(str(error)) from None
@@ -89,6 +108,43 @@ class ResponseReader:
             self.between_chunks = False  # the beginning of a size
         if not self.headed and self._head_bytes > _MAX_HEAD:
             raise BadResponse("the response's head is too large")
+        if self.complete and self._heads is not None and self._head_bytes == len(data):
+            self._learn(data, self._heads)
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this reader as this reader holds it."""
+        self._parser = None
+
+    def _recall(self, data: bytes, heads: Heads) -> bool:
+        """Take `data` for a whole response if its head is known; else do nothing."""
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_KEPT) + 4
+        begin, stop = digits(data, end)
+        if not begin:
+            return False
+        known = heads.get((data[:begin], data[stop:end]))
+        length = len(data) - end
+        if known is None or data[begin:stop] != b"%d" % length:
+            return False
+        self.headers, self.status, self.content_type = known.headers, known.status, known.content_type
+        self.length, self.retry_after, self.keep_alive = length, known.retry_after, known.keep_alive
+        self._chunked = self._interim = self.between_chunks = False
+        self.headed = self.complete = True
+        self.parts = [data[end:]]
+        return True
+
+    def _learn(self, data: bytes, heads: Heads) -> None:
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_KEPT) + 4
+        begin, stop = digits(data, end)
+        length = len(data) - end
+        # Only what is one head and one body of that length: no interim answer, no status without a body.
+        if not is_length(data, begin, stop, length) or not sum(map(len, self.parts)) == length > 0:
+            return
+        if len(heads) >= _MOST_HEADS:
+            heads.clear()
+        known = ResponseReader()
+        known.headers, known.status, known.content_type = self.headers, self.status, self.content_type
+        known.retry_after, known.keep_alive = self.retry_after, self.keep_alive
+        heads[data[:begin], data[stop:end]] = known
 
     def eof(self) -> bool:
         """The connection closed: say whether the response was complete by then."""
@@ -109,7 +165,7 @@ class ResponseReader:
             return  # a trailer: the head may be gone already, and must not change behind the parser's back
         lower = name.lower()
         if lower not in _HOP_BY_HOP:
-            self.headers.append(b"%b: %b\r\n" % (name, value))
+            self.headers += b"%b: %b\r\n" % (name, value)
             if lower == b"content-type":
                 self.content_type = value.lower()
             elif lower == b"retry-after":
@@ -121,6 +177,7 @@ class ResponseReader:
 
     def on_headers_complete(self) -> None:
         """Take the status."""
+        assert self._parser is not None
         self.status = self._parser.get_status_code()
         if self.status < 100:
             raise BadResponse(f"{self.status} is no status")

@@ -21,6 +21,7 @@ from torpor_gateway.cors import Cors
 from torpor_gateway.exchange import Exchange
 from torpor_gateway.fleet import Fleet
 from torpor_gateway.gate import UNMEASURED_ANSWER, Gate, unknown_model
+from torpor_gateway.heads import KnownHeads
 from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
@@ -41,6 +42,7 @@ class Server:
         self.gate = Gate(loop.time)
         self.draining = False
         self.cors = Cors(settings.cors_origins)
+        self.heads = KnownHeads(settings.max_body_bytes)
         self.connections: set[ClientConnection] = set()
         self.buffered_bytes = 0
         self.refusals: Counter[tuple[int, str]] = Counter()
@@ -146,9 +148,18 @@ class Server:
             raise Refusal(405, "method_not_allowed", message, allow=surface.allow(method))
         if method == "POST" and head.content_length is None and not head.chunked:
             raise Refusal(411, "length_required", "the body needs a Content-Length, or to be chunked")
+        self.admit(head)
+
+    def learn(self, raw: bytes, head: RequestHead) -> None:
+        """Remember a head that was checked."""
+        self._affinity.session(head)
+        self.heads.learn(raw, head)
+
+    def admit(self, head: RequestHead) -> None:
+        """Judge what may be otherwise for the next request with the same head. Raises Refusal."""
         if self.buffered_bytes + (head.content_length or 0) > self.settings.max_buffered_bytes:
             raise self.out_of_memory
-        if head.path not in surface.PROBES:
+        if not self.gate.open and head.path not in surface.PROBES:
             head.key = self.gate.identify(head)
 
     def handle(self, client: ClientConnection, head: RequestHead, body: bytes) -> None:

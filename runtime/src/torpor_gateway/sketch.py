@@ -55,18 +55,21 @@ HOLD_BOUNDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 240.0, 48
 class Sketch:
     """A histogram of seconds. `counts` has one more element than `bounds`: what is above all of them."""
 
-    __slots__ = ("bounds", "count", "counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.count = 0
         self.sum = 0.0
+
+    @property
+    def count(self) -> int:
+        """All observations."""
+        return sum(self.counts)
 
     def observe(self, seconds: float, times: int = 1) -> None:
         """Count `times` observations of `seconds` each."""
         self.counts[bisect_left(self.bounds, seconds)] += times
-        self.count += times
         self.sum += seconds * times
 
     def cumulative(self) -> list[tuple[float, int]]:

@@ -12,12 +12,16 @@ and that wait, and a request's fixed part (names, parameters, braces) makes shor
 of ratios would take a long prompt for a fifth shorter where most are short.
 """
 
+import re
 from dataclasses import dataclass, field
 
 import orjson
 
 _KEPT = 0.95  # of what was seen before, at each observation: about twenty requests are remembered
-_OPEN, _CLOSE = b"{}"
+# Of vLLM's Chat Completions and Completions, as it writes it.
+_PLAIN = re.compile(
+    rb'"usage": ?\{"prompt_tokens": ?([0-9]+), ?"total_tokens": ?[0-9]+, ?"completion_tokens": ?([0-9]+)'
+)
 _TAIL = 4096  # bytes in which the usage of a long answer is looked for
 _PROMPT_RANGE = (0.01, 2.0)
 _OUTPUT_RANGE = (0.1, 50.0)
@@ -44,11 +48,13 @@ class Ratios:
 
     def prompt(self, size: int) -> int:
         """Estimate the tokens of a prompt, or of several, by their bytes."""
-        return round(size * self.prompt_per_byte)
+        tokens, of = self._prompt
+        return int(size * tokens / of + 0.5)
 
     def output(self, events: int) -> int:
         """Estimate the tokens of a streamed answer by its events."""
-        return round(events * self.output_per_event)
+        tokens, of = self._output
+        return int(events * tokens / of + 0.5)
 
     def learn_prompt(self, tokens: int, size: int) -> None:
         """Correct the prompt ratio by one exact observation."""
@@ -133,14 +139,17 @@ def usage_at_end(content: bytes) -> tuple[int, int] | None:
     quotes inside of a JSON text are escaped.
     """
     begin = content.rfind(b'"usage":')
-    if begin < 0:
-        return None
-    depth, opened = 0, content.find(b"{", begin)
-    for index in range(opened, len(content)) if opened >= 0 else ():
-        depth += (content[index] == _OPEN) - (content[index] == _CLOSE)
-        if depth == 0:
+    if plain := _PLAIN.match(content, max(0, begin)):
+        return int(plain[1]), int(plain[2])
+    opened = content.find(b"{", begin) if begin >= 0 else -1
+    end = opened
+    while end >= 0:
+        end = content.find(b"}", end) + 1
+        if not end:
+            return None
+        if content.count(b"{", opened, end) == content.count(b"}", opened, end):
             try:
-                return _counts(orjson.loads(content[opened : index + 1]))
+                return _counts(orjson.loads(content[opened:end]))
             except orjson.JSONDecodeError:
                 return None
     return None

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
-from torpor_gateway.response import BadResponse, ResponseReader
+from torpor_gateway.response import BadResponse, Heads, ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send one request; its answer goes to `receiver`."""
         assert self.transport is not None
         self.receiver = receiver
-        self._response = ResponseReader()
+        self._response = ResponseReader(self._pool.heads)
         self._got_bytes = False
         if len(body) < 65536:
             self.transport.write(head + body)
@@ -92,7 +92,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and tell the receiver."""
-        if self.pass_on is not None and self.pass_on(data):
+        pass_on = self.pass_on
+        if pass_on is not None and pass_on(data):
             return
         receiver, response = self.receiver, self._response
         if receiver is None or response is None:
@@ -137,10 +138,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def done(self) -> None:
         """The answer is complete: keep the connection if both sides can."""
-        response = self._response
+        response, transport = self._response, self.transport
         self.receiver = self._response = self.pass_on = None
-        self.resume()
-        transport = self.transport
+        if self.paused:
+            self.resume()
+        if response is not None:
+            response.close()
         if response is None or not response.keep_alive or transport is None or transport.is_closing():
             self.abort()
         elif transport.get_write_buffer_size():
@@ -158,7 +161,7 @@ class UpstreamConnection(asyncio.Protocol):
 class Pool:
     """The connections to one address."""
 
-    __slots__ = ("_connect_seconds", "_host", "_idle", "_idle_seconds", "_loop", "_port", "closed")
+    __slots__ = ("_connect_seconds", "_host", "_idle", "_idle_seconds", "_loop", "_port", "closed", "heads")
 
     def __init__(
         self,
@@ -174,6 +177,7 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
         self.closed = False
+        self.heads = Heads()
 
     def take(self) -> UpstreamConnection | None:
         """Return a connection that is surely alive, the most recently used first."""
