@@ -18,7 +18,7 @@ from torpor_gateway import answers
 from torpor_gateway.answers import Refusal
 from torpor_gateway.relay import Relay, StreamRelay, UnaryRelay, pass_whole
 from torpor_gateway.request import RequestHead
-from torpor_gateway.response import ResponseReader
+from torpor_gateway.response import ResponseHead, ResponseReader
 from torpor_gateway.surface import Operation
 from torpor_gateway.tokens import usage, usage_at_end
 from torpor_gateway.verdict import out_of_time
@@ -201,7 +201,7 @@ class Exchange:
             return
         relay = self._relay
         if relay is None:
-            if response.status == 200 and response.content_type.startswith(b"text/event-stream"):
+            if response.streams:
                 relay = StreamRelay(self, response)
             elif response.complete:
                 pass_whole(self, response, b"".join(response.parts))
@@ -211,7 +211,11 @@ class Exchange:
             self._relay = relay
         relay.feed()
 
-    def upstream_lost(self, connection: "UpstreamConnection", response: ResponseReader, error: str) -> None:
+    def upstream_whole(self, connection: "UpstreamConnection", head: ResponseHead, content: bytes) -> None:
+        """The answer is there, in one piece, and is no stream."""
+        pass_whole(self, head, content)
+
+    def upstream_lost(self, connection: "UpstreamConnection", error: str) -> None:
         """The connection broke before the answer was complete."""
         self.connection = None
         endpoint = self.endpoint

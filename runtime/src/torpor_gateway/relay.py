@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from torpor_gateway import answers
-from torpor_gateway.response import ResponseReader, whole_chunk
+from torpor_gateway.response import ResponseHead, ResponseReader, whole_chunk
 from torpor_gateway.tokens import tail, usage, usage_at_end
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Relay(Protocol):
         """Its connection broke."""
 
 
-def _head(response: ResponseReader, extra: bytes = b"") -> bytes:
+def _head(response: ResponseHead, extra: bytes = b"") -> bytes:
     reason = answers.REASONS.get(response.status, b"Unknown")
     return b"HTTP/1.1 %d %b\r\n%b%b" % (response.status, reason, response.headers, extra)
 
@@ -91,7 +91,7 @@ class UnaryRelay:
         """Nothing more can be said than the broken connection says."""
 
 
-def pass_whole(exchange: "Exchange", response: ResponseReader, content: bytes) -> None:
+def pass_whole(exchange: "Exchange", response: ResponseHead, content: bytes) -> None:
     """Pass on an answer of which nothing has been sent, or ask another pod."""
     status = response.status
     if status != 200 or b'"abort"' in content:

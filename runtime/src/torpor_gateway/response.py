@@ -38,11 +38,63 @@ class BadResponse(Exception):  # noqa: N818
     """The engine's bytes are not an HTTP response."""
 
 
-class Heads(dict[tuple[bytes, bytes], "ResponseReader"]):
+class ResponseHead:
+    """What the head of a response says to whoever passes it on."""
+
+    __slots__ = ("content_type", "headers", "keep_alive", "retry_after", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers = b""  # finished lines that may be passed on
+        self.content_type = b""
+        self.retry_after = self.keep_alive = False
+
+    def copy(self) -> "ResponseHead":
+        """Return the head alone."""
+        other = ResponseHead()
+        other.status, other.headers, other.content_type = self.status, self.headers, self.content_type
+        other.retry_after, other.keep_alive = self.retry_after, self.keep_alive
+        return other
+
+
+class Heads:
     """Heads of one engine's answers, by what stands before and behind the digits of their length."""
 
+    __slots__ = ("_known",)
 
-class ResponseReader:
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bytes], ResponseHead] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def recall(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        """Return the head and the body if `data` is one whole response behind a known head; else None."""
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_KEPT) + 4
+        begin, stop = digits(data, end)
+        if not begin:
+            return None
+        known = self._known.get((data[:begin], data[stop:end]))
+        if known is None or data[begin:stop] != b"%d" % (len(data) - end):
+            return None
+        return known, data[end:]
+
+    def learn(self, data: bytes, response: "ResponseReader") -> None:
+        """Remember the head of a response that was read from `data` alone."""
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_KEPT) + 4
+        begin, stop = digits(data, end)
+        length = len(data) - end
+        # Only what is one head and one body of that length: no interim answer, no status without a body.
+        if not is_length(data, begin, stop, length) or not sum(map(len, response.parts)) == length > 0:
+            return
+        if response.streams:
+            return
+        if len(self._known) >= _MOST_HEADS:
+            self._known.clear()
+        self._known[data[:begin], data[stop:end]] = response.copy()
+
+
+class ResponseReader(ResponseHead):
     """One response. `parts` fills with the body as it comes and is emptied by whoever passes it on."""
 
     __slots__ = (
@@ -53,51 +105,39 @@ class ResponseReader:
         "_parser",
         "between_chunks",
         "complete",
-        "content_type",
         "headed",
-        "headers",
-        "keep_alive",
         "length",
         "parts",
-        "retry_after",
-        "status",
     )
 
     def __init__(self, heads: Heads | None = None) -> None:
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._heads = heads
         self._head_bytes = 0
         self.parts: list[bytes] = []
-        self.headed = self.complete = self.between_chunks = False
+        self._begin()
 
     def _begin(self) -> None:
-        self.headers = b""  # finished lines that may be passed on
-        self.status = 0
-        self.content_type = b""
+        super().__init__()
         self.length: int | None = None
-        self.retry_after = False
-        self.keep_alive = False
         self.headed = False
         self.complete = False
         self._chunked = False
         self._interim = False
         self.between_chunks = False
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is a stream of events."""
+        return self.status == 200 and self.content_type.startswith(b"text/event-stream")
+
     def feed(self, data: bytes) -> None:
         """Take in bytes. Raises BadResponse."""
-        parser = self._parser
-        if parser is None:
-            if self.complete:
-                self.keep_alive = False  # bytes behind the end
-                return
-            if self._heads is not None and self._recall(data, self._heads):
-                return
-            self._begin()
-            parser = self._parser = httptools.HttpResponseParser(self)
+        assert self._parser is not None
         if not self.headed:
             self._head_bytes += len(data)
         try:
-            parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             if not self.complete:
                 raise BadResponse(str(error)) from None
@@ -109,42 +149,11 @@ class ResponseReader:
         if not self.headed and self._head_bytes > _MAX_HEAD:
             raise BadResponse("the response's head is too large")
         if self.complete and self._heads is not None and self._head_bytes == len(data):
-            self._learn(data, self._heads)
+            self._heads.learn(data, self)
 
     def close(self) -> None:
         """Let go of the parser, which holds this reader as this reader holds it."""
         self._parser = None
-
-    def _recall(self, data: bytes, heads: Heads) -> bool:
-        """Take `data` for a whole response if its head is known; else do nothing."""
-        end = data.find(b"\r\n\r\n", 0, _LONGEST_KEPT) + 4
-        begin, stop = digits(data, end)
-        if not begin:
-            return False
-        known = heads.get((data[:begin], data[stop:end]))
-        length = len(data) - end
-        if known is None or data[begin:stop] != b"%d" % length:
-            return False
-        self.headers, self.status, self.content_type = known.headers, known.status, known.content_type
-        self.length, self.retry_after, self.keep_alive = length, known.retry_after, known.keep_alive
-        self._chunked = self._interim = self.between_chunks = False
-        self.headed = self.complete = True
-        self.parts = [data[end:]]
-        return True
-
-    def _learn(self, data: bytes, heads: Heads) -> None:
-        end = data.find(b"\r\n\r\n", 0, _LONGEST_KEPT) + 4
-        begin, stop = digits(data, end)
-        length = len(data) - end
-        # Only what is one head and one body of that length: no interim answer, no status without a body.
-        if not is_length(data, begin, stop, length) or not sum(map(len, self.parts)) == length > 0:
-            return
-        if len(heads) >= _MOST_HEADS:
-            heads.clear()
-        known = ResponseReader()
-        known.headers, known.status, known.content_type = self.headers, self.status, self.content_type
-        known.retry_after, known.keep_alive = self.retry_after, self.keep_alive
-        heads[data[:begin], data[stop:end]] = known
 
     def eof(self) -> bool:
         """The connection closed: say whether the response was complete by then."""

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
-from torpor_gateway.response import BadResponse, Heads, ResponseReader
+from torpor_gateway.response import BadResponse, Heads, ResponseHead, ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,10 @@ class Receiver(Protocol):
     def upstream_data(self, connection: "UpstreamConnection", response: ResponseReader) -> None:
         """The response has grown."""
 
-    def upstream_lost(self, connection: "UpstreamConnection", response: ResponseReader, error: str) -> None:
+    def upstream_whole(self, connection: "UpstreamConnection", head: ResponseHead, content: bytes) -> None:
+        """The response came in one piece, and is no stream."""
+
+    def upstream_lost(self, connection: "UpstreamConnection", error: str) -> None:
         """The connection is gone and the response was not complete."""
 
 
@@ -40,6 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_got_bytes",
+        "_keeps",
         "_pool",
         "_response",
         "idle_since",
@@ -54,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._response: ResponseReader | None = None
         self._got_bytes = False
+        self._keeps = False  # the answer was whole, and the engine keeps the connection after it
         self.transport: asyncio.Transport | None = None
         self.receiver: Receiver | None = None
         self.pass_on: Callable[[bytes], bool] | None = None  # asked before the response's reader
@@ -82,7 +87,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Send one request; its answer goes to `receiver`."""
         assert self.transport is not None
         self.receiver = receiver
-        self._response = ResponseReader(self._pool.heads)
+        self._response = None
+        self._keeps = False
         self._got_bytes = False
         if len(body) < 65536:
             self.transport.write(head + body)
@@ -96,10 +102,17 @@ class UpstreamConnection(asyncio.Protocol):
         if pass_on is not None and pass_on(data):
             return
         receiver, response = self.receiver, self._response
-        if receiver is None or response is None:
+        if receiver is None:
             self.abort()  # an engine that speaks unasked
             return
         self._got_bytes = True
+        if response is None:
+            known = self._pool.heads.recall(data)
+            if known is not None:
+                self._keeps = known[0].keep_alive
+                receiver.upstream_whole(self, *known)
+                return
+            response = self._response = ResponseReader(self._pool.heads)
         try:
             response.feed(data)
         except BadResponse as error:
@@ -111,18 +124,18 @@ class UpstreamConnection(asyncio.Protocol):
         """Tell the receiver, who decides what the end means."""
         self._pool.forget(self)
         receiver, response = self.receiver, self._response
-        if receiver is None or response is None:
+        if receiver is None:
             return
-        if response.eof():
+        if response is not None and response.eof():
             receiver.upstream_data(self, response)
             return
         self._end(f"the engine closed the connection ({exc})" if exc else "the engine closed the connection")
 
     def _end(self, error: str) -> None:
-        receiver, response = self.receiver, self._response
+        receiver = self.receiver
         self.abort()
-        if receiver is not None and response is not None:
-            receiver.upstream_lost(self, response, error)
+        if receiver is not None:
+            receiver.upstream_lost(self, error)
 
     def pause(self) -> None:
         """Stop reading: the client is slower than the engine."""
@@ -142,9 +155,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.receiver = self._response = self.pass_on = None
         if self.paused:
             self.resume()
+        keeps = self._keeps
         if response is not None:
+            keeps = response.keep_alive
             response.close()
-        if response is None or not response.keep_alive or transport is None or transport.is_closing():
+        if not keeps or transport is None or transport.is_closing():
             self.abort()
         elif transport.get_write_buffer_size():
             self.abort()  # it answered before it had read the request

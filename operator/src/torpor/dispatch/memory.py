@@ -55,6 +55,8 @@ class PodMemory:
         marks = self._marks
         if not identity or identity[0] not in marks:
             return 0
+        if identity[-1] in marks:
+            return len(identity)
         low, high = 1, len(identity)
         while low < high:
             middle = (low + high + 1) // 2
