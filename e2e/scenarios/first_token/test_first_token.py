@@ -61,7 +61,8 @@ def unlike_simulated(fleet: Fleet) -> list[str]:
     from e2e.likeness.comparison import compare  # noqa: PLC0415
 
     try:
-        return compare(f"http://{fleet.ready_pods()[0]['status']['podIP']}:8000")
+        pod = until("the pod is ready", fleet.ready_pods)[0]  # a busy machine may miss a probe
+        return compare(f"http://{pod['status']['podIP']}:8000")
     except (httpx.HTTPError, LookupError, ValueError, RuntimeError, AssertionError) as error:
         return [f"the comparison failed: {error!r}"]
 
