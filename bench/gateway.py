@@ -68,7 +68,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=5.0, help="tokens a second of each of these")
     parser.add_argument("--hold", action="store_true", help="held requests at ours, nothing else")
     parser.add_argument("--held", type=int, default=10_000)
+    parser.add_argument(
+        "--python",
+        metavar="PATH",
+        default=sys.executable,
+        help="the interpreter of ours, of the same version as this one; the images have Debian's",
+    )
     options = parser.parse_args()
+    peers.ours["python"] = options.python
     options.against = [name for name in options.against.split(",") if name]
     unknown = sorted(set(options.against) - set(peers.PEERS))
     if unknown:

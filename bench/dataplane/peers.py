@@ -6,6 +6,7 @@ policy reads the prompt and round robin does not.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from bench.dataplane import install
 from bench.dataplane.client import MODEL
 
 OURS = "torpor"
+ours = {"python": sys.executable}  # the interpreter of our gateway and of the floor
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,29 @@ def fleet(engines: tuple[int, ...], **more: object) -> str:
     return json.dumps({"fleets": [entry]})
 
 
+def _python() -> tuple[str, dict[str, str]]:
+    """Return the interpreter for what is ours, and the environment in which it finds our packages."""
+    if ours["python"] == sys.executable:
+        return sys.executable, {}
+    packages = [path for path in sys.path if path and not Path(path).is_relative_to(sys.base_prefix)]
+    return ours["python"], {"PYTHONPATH": os.pathsep.join(packages)}
+
+
 def torpor(place: Place, *flags: str, **more: object) -> Start:
     """Torpor's gateway with its doors for the operator and for metrics open."""
     path = place.write("fleets.yaml", fleet(place.engines, **more))
+    python, environment = _python()
     command = (
-        sys.executable, "-m", "torpor_gateway", "--static", path, "--listen", f"127.0.0.1:{place.port}",
+        python, "-m", "torpor_gateway", "--static", path, "--listen", f"127.0.0.1:{place.port}",
         "--demand", f"127.0.0.1:{place.others[0]}", "--admin", f"127.0.0.1:{place.others[1]}", *flags,
     )  # fmt: skip
-    return Start(command, {}, "this checkout")
+    return Start(command, environment, f"this checkout on {python}")
 
 
 def _splice(place: Place) -> Start:
-    command = (sys.executable, "-m", "bench.dataplane.splice", str(place.port), *map(str, place.engines))
-    return Start(command, {}, "no gateway: bytes copied by uvloop")
+    python, environment = _python()
+    command = (python, "-m", "bench.dataplane.splice", str(place.port), *map(str, place.engines))
+    return Start(command, environment, "no gateway: bytes copied by uvloop")
 
 
 def _vllm_router(policy: str) -> Callable[[Place], Start]:
