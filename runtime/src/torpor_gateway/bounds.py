@@ -65,7 +65,8 @@ UNBOUNDED = Bounds()
 def read_bounds(traffic: Mapping[str, Any]) -> Bounds:
     """Read `spec.traffic`; what is absent or unusable bounds nothing."""
     output, timeout = traffic.get("maxOutputTokens"), traffic.get("timeoutSeconds")
-    return Bounds(*_pair(output, _LONGEST_ANSWER), *_pair(timeout, _LONGEST_TIME))
+    found = Bounds(*_pair(output, _LONGEST_ANSWER), *_pair(timeout, _LONGEST_TIME))
+    return UNBOUNDED if found == UNBOUNDED else found
 
 
 def _pair(value: Any, most: int) -> tuple[int | None, int | None]:

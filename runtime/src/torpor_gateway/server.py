@@ -15,7 +15,7 @@ import orjson
 from torpor_gateway import surface
 from torpor_gateway.affinity import Affinity
 from torpor_gateway.answers import Refusal
-from torpor_gateway.bounds import bounded, time_limit
+from torpor_gateway.bounds import UNBOUNDED, bounded, time_limit
 from torpor_gateway.client import ClientConnection
 from torpor_gateway.cors import Cors
 from torpor_gateway.exchange import Exchange
@@ -175,9 +175,11 @@ class Server:
         fleet = self._fleet(head, model)
         stream = stream and bool(operation.ends)  # where nothing streams the word means nothing to the engine
         bounds, key = fleet.spec.policy.bounds, fleet.spec.key
-        body = bounded(body, head.path, bounds, key)
+        if bounds is not UNBOUNDED:
+            body = bounded(body, head.path, bounds, key)
         exchange = Exchange(client, fleet, operation, head, body, stream=stream)
-        exchange.time_limit = time_limit(head.forward, bounds, key)
+        if bounds is not UNBOUNDED:
+            exchange.time_limit = time_limit(head.forward, bounds, key)
         if head.key is not None:
             exchange.lane = head.key.lane
             exchange.lease = self.gate.admit(head.key, _expected_tokens(exchange))
