@@ -68,6 +68,7 @@ class Exchange:
         "losses",
         "operation",
         "over",
+        "slept",
         "stream",
         "ticket",
         "time_limit",
@@ -94,7 +95,7 @@ class Exchange:
         self.work_ahead = 0  # tokens of ours that the pod has to compute before it answers
         self.tried: set[str] = set()
         self.arrived = self.waiting_since = fleet.loop.time()
-        self.deadline = 0.0
+        self.deadline = self.slept = 0.0
         self.head_sent = self.data_sent = self.over = False
         self.events = self.losses = 0
         self.failure: str | None = None

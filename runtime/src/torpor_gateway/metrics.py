@@ -162,11 +162,21 @@ class GatewayCollector(Collector):
             "time_to_first_token_seconds", "From a request's arrival to its first event, streams only."
         )
         itl = _family("inter_token_latency_seconds", "Between the events of a stream.")
-        hold = _family("hold_seconds", "How long requests waited at the gateway that had to wait.")
+        speed = _family(
+            "stream_tokens_per_second", "Output tokens after the first per second, of each complete stream."
+        )
+        hold = _family("hold_seconds", "How long requests waited for a sleeping fleet.")
+        queue = _family("queue_seconds", "How long requests waited for a free replica of a fleet awake.")
         for key, fleet in self._server.registry.fleets.items():
-            for family, sketch in ((ttft, fleet.ttft), (itl, fleet.itl), (hold, fleet.hold)):
+            for family, sketch in (
+                (ttft, fleet.ttft),
+                (itl, fleet.itl),
+                (speed, fleet.speed),
+                (hold, fleet.waits.hold),
+                (queue, fleet.waits.queue),
+            ):
                 family.add_metric(key, _buckets(sketch), sketch.sum)
-        yield from (ttft, itl, hold)
+        yield from (ttft, itl, speed, hold, queue)
 
 
 def _family(name: str, text: str) -> HistogramMetricFamily:
