@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from torpor import metrics
 from torpor.api import constants, validation
 from torpor.decide import CLAMPS
-from torpor_gateway import keys, workers
+from torpor_gateway import keys, otel, workers
 from torpor_gateway.keys import read_document
 from torpor_gateway.metrics import GatewayCollector
 from torpor_gateway.registry import Registry
@@ -115,6 +115,22 @@ def test_every_metric_of_keys_is_listed_and_the_example_of_a_file_is_understood(
     assert [key.name for key in read_document(example)] == ["team-a", "night"]
     fields = set(re.findall(r"^\| `(\w+)` \|", page.partition("## The Secret")[2], re.MULTILINE))
     assert fields >= keys._FIELDS
+
+
+def test_every_variable_of_tracing_is_listed() -> None:
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+            asked.add(key)
+            return super().get(key, default)
+
+    for signal in ("", "TRACES_"):  # a variable of traces hides that of all signals
+        prefix = f"OTEL_EXPORTER_OTLP_{signal}"
+        given = {f"{prefix}ENDPOINT": "http://a", "OTEL_TRACES_SAMPLER": "traceidratio"}
+        assert otel.read(Asked(given)) is not None
+    page = (ROOT / "docs/reference/tracing.md").read_text()
+    assert set(re.findall(r"`(OTEL_\w+)`", page)) == asked
 
 
 def test_every_clamp_is_explained_in_its_order() -> None:

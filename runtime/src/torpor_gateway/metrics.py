@@ -34,6 +34,7 @@ class GatewayCollector(Collector):
         yield from self._counters()
         yield from self._gauges()
         yield from self._histograms()
+        yield from self._recorded()
 
     def _process(self) -> Iterator[Metric]:
         server, registry = self._server, self._server.registry
@@ -177,6 +178,24 @@ class GatewayCollector(Collector):
             ):
                 family.add_metric(key, _buckets(sketch), sketch.sum)
         yield from (ttft, itl, speed, hold, queue)
+
+    def _recorded(self) -> Iterator[Metric]:
+        lines = CounterMetricFamily(
+            PREFIX + "access_log_lines",
+            "Lines of the access log, by what became of them.",
+            labels=("result",),
+        )
+        spans = CounterMetricFamily(
+            PREFIX + "spans", "Spans of traces, by what became of them.", labels=("result",)
+        )
+        recorder = self._server.recorder
+        if recorder is not None and recorder.access_log is not None:
+            lines.add_metric(("written",), recorder.access_log.written)
+            lines.add_metric(("lost",), recorder.access_log.lost)
+        if recorder is not None and recorder.exporter is not None:
+            for result, count in recorder.exporter.results.items():
+                spans.add_metric((result,), count)
+        yield from (lines, spans)
 
 
 def _family(name: str, text: str) -> HistogramMetricFamily:

@@ -14,7 +14,7 @@ from torpor_gateway.sketch import HOLD_BOUNDS, QUEUE_BOUNDS, Sketch
 if TYPE_CHECKING:
     from torpor_gateway.exchange import Exchange
 
-_NOTHING = 1e-6  # seconds; less is what rounding left over
+_TICK = 0.002  # seconds: the loop's clock has milliseconds and may go on within one callback
 
 
 class Waits:
@@ -39,11 +39,17 @@ class Waits:
         return self._slept if self._asleep_since is None else self._slept + now - self._asleep_since
 
     def end(self, exchange: "Exchange", now: float) -> None:
-        """A request waits no longer: count the parts of its wait, at least one of them."""
+        """A request waits no longer: count its wait, in two parts where both last longer than a tick."""
         waited = max(0.0, now - exchange.waiting_since)
         held = min(waited, max(0.0, self.slept(now) - exchange.slept))
+        if min(held, waited - held) < _TICK:
+            # One part alone, and where neither is long enough to say which, it is the present one.
+            asleep = self._asleep_since is not None if waited < 2 * _TICK else held > waited - held
+            held = waited if asleep else 0.0
         queued = waited - held
-        if held > _NOTHING or (queued <= _NOTHING and self._asleep_since is not None):
+        if held or (not queued and self._asleep_since is not None):
             self.hold.observe(held)
-        if queued > _NOTHING or (held <= _NOTHING and self._asleep_since is None):
+        if queued or (not held and self._asleep_since is None):
             self.queue.observe(queued)
+        if exchange.trail is not None:
+            exchange.trail.waited(exchange.waiting_since, held, queued)
