@@ -1,15 +1,21 @@
 """The documents say what the code does: names and examples are checked against it."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import Metric
 from torpor import metrics
 from torpor.api import constants, validation
 from torpor.decide import CLAMPS
-from torpor_gateway import keys
+from torpor_gateway import keys, otel, workers
 from torpor_gateway.keys import read_document
+from torpor_gateway.metrics import GatewayCollector
+from torpor_gateway.registry import Registry
+from torpor_gateway.server import Server
+from torpor_gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,13 +64,42 @@ def test_every_code_of_a_refusal_is_listed() -> None:
     assert {code for code in codes if f"`{code}`" not in page} == {"unauthorized"}  # of the demand stream
 
 
+def metrics_pages() -> tuple[str, str]:
+    """Return what the page says of the operator and of the gateway, without its examples."""
+    page = re.sub(r"```.*?```", "", (ROOT / "docs/reference/metrics.md").read_text(), flags=re.DOTALL)
+    operator, gateway = page.split("# Metrics of the gateway\n")
+    return operator, gateway
+
+
+def shown(metric: Metric) -> str:
+    """Return the name under which a family is written about."""
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
 def test_every_metric_of_the_operator_is_listed() -> None:
-    page = (ROOT / "docs/reference/metrics.md").read_text()
-    listed = set(re.findall(r"`(torpor_\w+)`", page.partition("```")[0] + page.rpartition("```")[2]))
-    found = set()
-    for metric in metrics.REGISTRY.collect():
-        found.add(f"{metric.name}_total" if metric.type == "counter" else metric.name)
-    assert listed == found
+    listed = set(re.findall(r"`(torpor_\w+)`", metrics_pages()[0]))
+    assert listed == {shown(metric) for metric in metrics.REGISTRY.collect()}
+
+
+def test_every_metric_of_the_gateway_is_listed_with_its_labels() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        settings = Settings()
+        server = Server(settings, Registry(settings, loop), loop)
+        families = [*GatewayCollector(server, None).collect(), *workers._Own(1, 0).collect()]
+    finally:
+        loop.close()
+    made: dict[str, tuple[bool, set[str]]] = {}
+    for family in families:
+        labels = set(getattr(family, "_labelnames", ()))
+        made[shown(family)] = ({"namespace", "name"} <= labels, labels - {"namespace", "name"})
+    listed: dict[str, tuple[bool, set[str]]] = {}
+    for section in metrics_pages()[1].split("\n## ")[1:]:
+        of_fleets = "Labels: `namespace`, `name`" in section
+        for name, labels in re.findall(r"^\| `(\w+)` \| (.*?) ?\| .+ \|$", section, re.MULTILINE):
+            assert name not in listed, f"{name} is listed twice"
+            listed[name] = (of_fleets, set(re.findall(r"`(\w+)`", labels)))
+    assert listed == made
 
 
 def test_every_metric_of_keys_is_listed_and_the_example_of_a_file_is_understood() -> None:
@@ -80,6 +115,22 @@ def test_every_metric_of_keys_is_listed_and_the_example_of_a_file_is_understood(
     assert [key.name for key in read_document(example)] == ["team-a", "night"]
     fields = set(re.findall(r"^\| `(\w+)` \|", page.partition("## The Secret")[2], re.MULTILINE))
     assert fields >= keys._FIELDS
+
+
+def test_every_variable_of_tracing_is_listed() -> None:
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+            asked.add(key)
+            return super().get(key, default)
+
+    for signal in ("", "TRACES_"):  # a variable of traces hides that of all signals
+        prefix = f"OTEL_EXPORTER_OTLP_{signal}"
+        given = {f"{prefix}ENDPOINT": "http://a", "OTEL_TRACES_SAMPLER": "traceidratio"}
+        assert otel.read(Asked(given)) is not None
+    page = (ROOT / "docs/reference/tracing.md").read_text()
+    assert set(re.findall(r"`(OTEL_\w+)`", page)) == asked
 
 
 def test_every_clamp_is_explained_in_its_order() -> None:

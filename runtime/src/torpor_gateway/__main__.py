@@ -24,7 +24,8 @@ def arguments() -> argparse.ArgumentParser:
         prog="torpor-gateway",
         description="Holds requests while a fleet sleeps and carries them to its engines when it is awake.",
         epilog="Each setting can also be given as TORPOR_NAME in the environment. "
-        "`torpor-gateway hash-key` prints the entry of an API key.",
+        "Traces are recorded where OTEL_EXPORTER_OTLP_ENDPOINT names a collector; the other OTEL_ variables "
+        "count then. `torpor-gateway hash-key` prints the entry of an API key.",
     )
     parser.add_argument(
         "--static", metavar="FILE", help="fleets and endpoints from a file, without Kubernetes"

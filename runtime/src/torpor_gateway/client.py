@@ -301,6 +301,8 @@ class ClientConnection(asyncio.Protocol):
         head = self._reader.head
         self._keep = self._keep and not self._server.draining
         self._server.refused(refusal)
+        if self._server.recorder is not None and self.exchange is None:
+            self._server.recorder.local(self.transport, head, refusal.status, refusal.code)
         if self.transport is not None:
             self.transport.write(
                 answers.refuse(
@@ -318,6 +320,8 @@ class ClientConnection(asyncio.Protocol):
         self._keep = self._keep and not self._server.draining
         head = self._reader.head
         only = head is not None and head.method == "HEAD"
+        if self._server.recorder is not None:
+            self._server.recorder.local(self.transport, head, status, "")
         if self.transport is not None:
             extra = self._cors + self._persistence
             self.transport.write(
@@ -328,6 +332,8 @@ class ClientConnection(asyncio.Protocol):
     def no_content(self, extra: bytes) -> None:
         """Write a response of our own that has no body, with these header lines, and go on."""
         self._keep = self._keep and not self._server.draining
+        if self._server.recorder is not None:
+            self._server.recorder.local(self.transport, self._reader.head, 204, "")
         if self.transport is not None:
             lines = extra + self._cors + self._persistence
             self.transport.write(answers.no_content(lines))

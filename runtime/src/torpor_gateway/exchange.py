@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torpor_gateway.endpoint import Endpoint
     from torpor_gateway.fleet import Fleet
     from torpor_gateway.gate import Lease
+    from torpor_gateway.trail import Trail
     from torpor_gateway.upstream import UpstreamConnection
 
 _STREAM_HEAD = (
@@ -68,9 +69,11 @@ class Exchange:
         "losses",
         "operation",
         "over",
+        "slept",
         "stream",
         "ticket",
         "time_limit",
+        "trail",
         "tried",
         "used",
         "waiting_since",
@@ -96,7 +99,8 @@ class Exchange:
         self.work_ahead = 0  # tokens of ours that the pod has to compute before it answers
         self.tried: set[str] = set()
         self.arrived = self.waiting_since = fleet.loop.time()
-        self.deadline = 0.0
+        self.deadline = self.slept = 0.0
+        self.trail: Trail | None = None  # where it is written down how this goes
         self.head_sent = self.data_sent = self.over = False
         self.events = self.losses = 0
         self.failure: str | None = None
@@ -153,6 +157,8 @@ class Exchange:
         endpoint.load_state.dispatched()
         self.work_ahead = self.fleet.learn(endpoint, self)
         self.fleet.in_flight += 1
+        if self.trail is not None:
+            self.trail.sent(self)
         if self.time_limit is not None and self._time_up is None:
             self._time_up = self.fleet.loop.call_later(self.time_limit, self._out_of_time)
         connection = endpoint.pool.take()
@@ -243,6 +249,8 @@ class Exchange:
         fleet = self.fleet
         fleet.upstream_retries[kind] += 1
         self.failure = error
+        if self.trail is not None:
+            self.trail.failed(self, kind)
         if self.endpoint is not None:
             self.tried.add(self.endpoint.identity)
         self.let_go()
@@ -280,6 +288,8 @@ class Exchange:
     def commit(self) -> None:
         """Data is about to reach the client: the request will not be sent again, and its body can go."""
         self.data_sent = True
+        if self.trail is not None:
+            self.trail.data(self)
         if self.endpoint is not None:
             self._prompt_through(self.endpoint)
         self.body = b""
@@ -397,6 +407,8 @@ class Exchange:
         self, status: int, reason: str, *, failed: bool, keep: bool, cut: bool = False, whole: bool = False
     ) -> None:
         self.over = True
+        if self.trail is not None:
+            self.trail.ended(self, status, reason)
         self.failure = None
         if self._comment_timer is not None:
             self._comment_timer.cancel()

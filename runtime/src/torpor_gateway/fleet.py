@@ -29,9 +29,10 @@ from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
 from torpor_gateway.objectives import Kept
 from torpor_gateway.policy import FleetSpec
-from torpor_gateway.sketch import HOLD_BOUNDS, ITL_BOUNDS, TTFT_BOUNDS, Sketch
+from torpor_gateway.sketch import ITL_BOUNDS, TTFT_BOUNDS, Sketch, Speed
 from torpor_gateway.tokens import Ratios
 from torpor_gateway.verdict import Regime, Situation, Wait, gave_way, judge, limits, too_late
+from torpor_gateway.waits import Waits
 
 if TYPE_CHECKING:
     from torpor_gateway.exchange import Exchange
@@ -68,7 +69,8 @@ class Fleet:
         self.upstream_retries: Counter[str] = Counter()
         self.routed_prompt_tokens = Counter({"known": 0, "new": 0})  # by the memory of the pod chosen
         self.answers: Counter[tuple[int, str]] = Counter()
-        self.ttft, self.itl, self.hold = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Sketch(HOLD_BOUNDS)
+        self.ttft, self.itl, self.speed = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Speed()
+        self.waits = Waits(loop.time())
         self.last_request: float | None = None
         self.cold_since: float | None = None
         self._fresh_seconds = fresh_seconds
@@ -152,6 +154,7 @@ class Fleet:
             self._regime, self._regime_since = situation.regime, self.loop.time()
         else:
             self._new_regime()  # before it joins: it has been told the new limits already
+        exchange.slept = self.waits.slept(self.loop.time())
         self.line.join(exchange.ticket, exchange, size, exchange.arrived, exchange.lane)
         self.touch(urgent=first)
         self._start_tick()
@@ -172,7 +175,7 @@ class Fleet:
             return None  # it would not wait in an empty line either
         shed = self.line.make_room(exchange.lane, size, policy.max_held_requests, policy.max_held_bytes)
         for other in shed:
-            self.hold.observe(self.loop.time() - other.waiting_since)
+            self.waits.end(other, self.loop.time())
             other.refuse(gave_way(self.spec, situation, jitter=random.random()))  # noqa: S311
         return verdict if shed else None
 
@@ -260,7 +263,7 @@ class Fleet:
                 return
             endpoint = self.pick(exchange, urgent)
             assert endpoint is not None
-            self.hold.observe(self.loop.time() - exchange.waiting_since)
+            self.waits.end(exchange, self.loop.time())
             exchange.dispatch(endpoint)
             self.touch()
 
@@ -284,7 +287,7 @@ class Fleet:
     def leave(self, exchange: "Exchange") -> None:
         """A waiting request goes away: its client left, or its limit passed."""
         if self.line.leave(exchange.ticket):
-            self.hold.observe(self.loop.time() - exchange.waiting_since)
+            self.waits.end(exchange, self.loop.time())
             self.touch()
 
     def released(self) -> None:
@@ -304,6 +307,7 @@ class Fleet:
         self._answering = sum(
             not pod.terminating and pod.answers(now, self._fresh_seconds) for pod in self.endpoints.values()
         )
+        self.waits.turn(now, asleep=self.asleep)
         if self._answering or self.spec.stays_asleep(time.time()):
             self.cold_since = None
         self.touch()

@@ -34,6 +34,7 @@ class GatewayCollector(Collector):
         yield from self._counters()
         yield from self._gauges()
         yield from self._histograms()
+        yield from self._recorded()
 
     def _process(self) -> Iterator[Metric]:
         server, registry = self._server, self._server.registry
@@ -162,11 +163,39 @@ class GatewayCollector(Collector):
             "time_to_first_token_seconds", "From a request's arrival to its first event, streams only."
         )
         itl = _family("inter_token_latency_seconds", "Between the events of a stream.")
-        hold = _family("hold_seconds", "How long requests waited at the gateway that had to wait.")
+        speed = _family(
+            "stream_tokens_per_second", "Output tokens after the first per second, of each complete stream."
+        )
+        hold = _family("hold_seconds", "How long requests waited for a sleeping fleet.")
+        queue = _family("queue_seconds", "How long requests waited for a free replica of a fleet awake.")
         for key, fleet in self._server.registry.fleets.items():
-            for family, sketch in ((ttft, fleet.ttft), (itl, fleet.itl), (hold, fleet.hold)):
+            for family, sketch in (
+                (ttft, fleet.ttft),
+                (itl, fleet.itl),
+                (speed, fleet.speed),
+                (hold, fleet.waits.hold),
+                (queue, fleet.waits.queue),
+            ):
                 family.add_metric(key, _buckets(sketch), sketch.sum)
-        yield from (ttft, itl, hold)
+        yield from (ttft, itl, speed, hold, queue)
+
+    def _recorded(self) -> Iterator[Metric]:
+        lines = CounterMetricFamily(
+            PREFIX + "access_log_lines",
+            "Lines of the access log, by what became of them.",
+            labels=("result",),
+        )
+        spans = CounterMetricFamily(
+            PREFIX + "spans", "Spans of traces, by what became of them.", labels=("result",)
+        )
+        recorder = self._server.recorder
+        if recorder is not None and recorder.access_log is not None:
+            lines.add_metric(("written",), recorder.access_log.written)
+            lines.add_metric(("lost",), recorder.access_log.lost)
+        if recorder is not None and recorder.exporter is not None:
+            for result, count in recorder.exporter.results.items():
+                spans.add_metric((result,), count)
+        yield from (lines, spans)
 
 
 def _family(name: str, text: str) -> HistogramMetricFamily:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -23,6 +24,7 @@ from torpor_gateway.doors import Door, Visit
 from torpor_gateway.keys import KeysError
 from torpor_gateway.keystore import KeyStore
 from torpor_gateway.pipe import Pipe
+from torpor_gateway.recording import recording
 from torpor_gateway.registry import Registry
 from torpor_gateway.server import Server
 from torpor_gateway.settings import Settings, SettingsError, address
@@ -66,6 +68,7 @@ class Process:
             loop.add_signal_handler(number, self._terminated.set)
         await self._open_doors(server, demand)
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(recording(server, os.environ, demand.boot_id))
             server.gate.share(self.settings.workers)
             self._read_keys(server, stack)
             await self._start_source(registry, server, stack)

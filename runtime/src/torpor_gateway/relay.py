@@ -241,6 +241,7 @@ class StreamRelay:
             exchange.events = max(0, exchange.events - 1)  # the mark of the end is not a token
         self._hold_against_objectives()
         exchange.answered(200, None, _usage_in(self._usage))
+        exchange.fleet.speed.stream(exchange.used, self._last_at - self._first_at)
 
     def _hold_against_objectives(self) -> None:
         exchange = self._exchange

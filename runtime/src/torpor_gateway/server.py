@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import orjson
@@ -26,6 +27,9 @@ from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
 from torpor_gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from torpor_gateway.trail import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class Server:
         self.connections: set[ClientConnection] = set()
         self.buffered_bytes = 0
         self.refusals: Counter[tuple[int, str]] = Counter()
+        self.recorder: Recorder | None = None  # for the access log and for traces
         self._listener: asyncio.Server | None = None
         self._id_prefix = secrets.token_hex(6).encode()
         self._id = 0
@@ -185,6 +190,8 @@ class Server:
             exchange.lease = self.gate.admit(head.key, _expected_tokens(exchange))
         if fleet.by_prefix:
             exchange.identity = self._affinity.of(head, asked, fleet.spec.models[0])
+        if self.recorder is not None:
+            exchange.trail = self.recorder.begin(exchange)
         client.exchange = exchange
         fleet.arrive(exchange)
 

@@ -38,6 +38,9 @@ class Settings:
     demand_token_file: str = _setting("", "file with the bearer token of the demand stream")
     pod_name: str = _setting("", "this process's pod")
     api_keys: str = _setting("", "API keys: a mounted Secret's folder, or a file; empty: everybody may ask")
+    access_log: str = _setting(
+        "", "a line of JSON for each request: - to standard output, else a file; empty: none"
+    )
     demand_service: str = _setting(
         "", "the Service whose endpoints are the gateway's pods, to share key limits"
     )

@@ -1,8 +1,9 @@
-"""Latency histograms with fixed bounds, cheap enough for every token.
+"""Histograms with fixed bounds, cheap enough for every token.
 
 TTFT and ITL go to the operator and to Prometheus from the same counts. The bounds are chosen around the
 objectives that people set (tens of milliseconds between tokens, seconds to the first); a sketch with finer
-error would cost more per token than the answer is worth.
+error would cost more per token than the answer is worth. A stream's speed in tokens per second has bounds
+around what people read and what engines reach.
 """
 
 from bisect import bisect_left
@@ -50,10 +51,35 @@ ITL_BOUNDS = (
     5.0,
 )
 HOLD_BOUNDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 240.0, 480.0, 900.0, 1800.0)
+QUEUE_BOUNDS = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+    40.0,
+    60.0,
+    120.0,
+    300.0,
+    900.0,
+)
+SPEED_BOUNDS = (
+    1.0, 2.0, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 65.0, 80.0, 100.0, 150.0, 200.0, 300.0,
+    500.0, 1000.0,
+)  # fmt: skip
 
 
 class Sketch:
-    """A histogram of seconds. `counts` has one more element than `bounds`: what is above all of them."""
+    """A histogram of seconds, or of whatever its bounds are. `counts` has one more element than `bounds`:
+    what is above all of them.
+    """
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -83,3 +109,21 @@ class Sketch:
     def as_json(self) -> dict[str, object]:
         """Return the demand stream's form."""
         return {"count": self.count, "sum": round(self.sum, 6), "buckets": self.cumulative()}
+
+
+class Speed(Sketch):
+    """Tokens per second of the streams that ended whole, each counted once, when it ends."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(SPEED_BOUNDS)
+
+    def stream(self, used: tuple[int, int] | None, seconds: float) -> None:
+        """Count a stream of `used` (prompt, output) tokens with `seconds` from its first event to its last.
+
+        The first token is what the time is counted from, so one token has no speed, nor has a stream that
+        came in one piece.
+        """
+        if seconds > 0 and used is not None and used[1] > 1:
+            self.observe((used[1] - 1) / seconds)

@@ -1,0 +1,89 @@
+"""W3C trace context: what a client's `traceparent` and `tracestate` say, and what an engine is told.
+
+The recommendation of 2021 (Trace Context, level 1), read strictly: a `traceparent` that is not exactly as it
+must be is no parent at all, and then its `tracestate` is worth nothing either, since both were written by
+the same hand. A higher version is read as far as version 00 goes, and what is written is version 00 with the
+one flag that it has, *sampled*.
+
+None of this runs where no trace is recorded: the two headers are header lines like others then, and go to
+the engine as they came.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(
+    rb"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+)
+_LINE = re.compile(
+    rb"^trace(?P<what>parent|state):[ \t]*(?P<value>[^\r\n]*?)[ \t]*\r\n", re.IGNORECASE | re.MULTILINE
+)
+# The keys of level 2, which are those of level 1 and some more: what is dropped here is lost to its owner.
+_MEMBER = re.compile(
+    rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
+_MAX_MEMBERS = 32
+_MAX_STATE = 4096  # bytes; 512 must be passed on
+_SAMPLED = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The span of which a request's own is a child. Ids as in the header; `state` is a valid `tracestate`
+    or empty.
+    """
+
+    trace: str
+    span: str
+    sampled: bool
+    state: str = ""
+
+
+def parent_of(forward: bytes) -> Parent | None:
+    """Return what these header lines name as the parent; None where it is missing, doubled or malformed."""
+    parents: list[bytes] = []
+    states: list[bytes] = []
+    for line in _LINE.finditer(forward):
+        (parents if line["what"].lower() == b"parent" else states).append(line["value"])
+    found = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
+    if found is None or found["version"] == b"ff" or (found["version"] == b"00" and found["more"]):
+        return None
+    trace, span = found["trace"].decode(), found["span"].decode()
+    if not trace.strip("0") or not span.strip("0"):
+        return None
+    return Parent(trace, span, bool(int(found["flags"], 16) & _SAMPLED), _state(states))
+
+
+def _state(values: list[bytes]) -> str:
+    """Return the members of all lines as one, empty if any is malformed: they cannot be told apart then."""
+    members = [member.strip(b" \t") for value in values for member in value.split(b",")]
+    members = [member for member in members if member]  # empty ones are allowed, and mean nothing
+    keys = {member.partition(b"=")[0] for member in members}
+    text = b",".join(members)
+    if len(keys) < len(members) or len(members) > _MAX_MEMBERS or len(text) > _MAX_STATE:
+        return ""
+    return text.decode() if all(_MEMBER.fullmatch(member) for member in members) else ""
+
+
+def replaced(forward: bytes, trace: str, span: str, *, sampled: bool, state: str) -> bytes:
+    """Return header lines in which this span is the parent, and whatever else they said of traces is gone."""
+    line = f"traceparent: 00-{trace}-{span}-{'01' if sampled else '00'}\r\n"
+    if state:
+        line += f"tracestate: {state}\r\n"
+    return without(forward) + line.encode()
+
+
+def without(forward: bytes) -> bytes:
+    """Return header lines that say nothing of a trace."""
+    return _LINE.sub(b"", forward)
+
+
+def new_trace() -> str:
+    """Return the id of a new trace: random as a whole, since others sample by a part of it."""
+    return f"{random.getrandbits(128) or 1:032x}"
+
+
+def new_span() -> str:
+    """Return the id of a new span. No secret."""
+    return f"{random.getrandbits(64) or 1:016x}"
