@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torpor_gateway.files import Files, raise_limit
+
 from bench.dataplane import client, peers
 from bench.dataplane.processes import Child, StartError, free_ports
 from bench.dataplane.table import percentile
@@ -263,6 +265,11 @@ async def many(folder: Path, count: int, seconds: float, rate: float) -> dict[st
 
 async def hold(folder: Path, count: int, refused: int) -> dict[str, Any]:
     """Hold `count` requests of a sleeping fleet and refuse `refused` more; wake it and see all answered."""
+    files, possible = Files(raise_limit()), count + refused
+    if files.bound(possible) < possible:
+        raise StartError(
+            f"--held {count}: {possible} connections need more than {files.limit} open files (ulimit -Hn)"
+        )
     upstream, engines = start_engines(folder, 50)
     gateway = None
     try:

@@ -78,10 +78,10 @@ class ClientConnection(asyncio.Protocol):
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if not self._server.opened(self):
-            message = f"the gateway has {self.settings.max_connections} connections, its limit"
+        refusal = self._server.opened(self)
+        if refusal is not None:
             self._keep = False
-            self.refuse(Refusal(503, "too_many_connections", message, retry_after=2), Shape.OPENAI)
+            self.refuse(refusal, Shape.OPENAI)
             self._linger()
 
     def connection_lost(self, exc: Exception | None) -> None:

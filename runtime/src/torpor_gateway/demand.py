@@ -173,7 +173,7 @@ class Demand:
 def describe(fleet: Fleet, now: float) -> dict[str, Any]:
     """Return what the demand stream says of a fleet. `now` is the loop's clock."""
     waiting = len(fleet.line)
-    oldest = min((exchange.arrived for exchange in fleet.line), default=now)
+    oldest = fleet.line.oldest() if waiting else now
     asleep = fleet.asleep
     return {
         "namespace": fleet.spec.key.namespace,

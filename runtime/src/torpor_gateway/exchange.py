@@ -16,6 +16,7 @@ from torpor.dispatch import ANONYMOUS
 
 from torpor_gateway import answers
 from torpor_gateway.answers import Refusal
+from torpor_gateway.later import soon
 from torpor_gateway.relay import Relay, StreamRelay, UnaryRelay, pass_whole
 from torpor_gateway.request import RequestHead
 from torpor_gateway.response import ResponseHead, ResponseReader
@@ -180,6 +181,11 @@ class Exchange:
         self._connecting = None
         self._pod_failed(f"{self._pod_name()}: {error}")
 
+    def no_file(self) -> None:
+        """This process has no file left for a connection."""
+        self._connecting = None
+        self.fleet.no_file(self)
+
     def _send(self, connection: "UpstreamConnection") -> None:
         assert self.endpoint is not None
         self.connection = connection
@@ -259,7 +265,7 @@ class Exchange:
         hopeless = not fleet.managed and not fleet.untried(self)
         if fleet.gone or hopeless or self.losses >= _MAX_LOSSES:
             self.refuse(
-                Refusal(503, _GONE, f"no replica of {fleet.spec.key} answers: {error}", retry_after=5)
+                Refusal(503, _GONE, f"no replica of {fleet.spec.key} answers: {error}", retry_after=soon(5))
             )
             return
         self.waiting_since = fleet.loop.time()

@@ -27,18 +27,20 @@ from torpor.dispatch.prefix import covered
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import SUSPECT_SECONDS, Endpoint
+from torpor_gateway.expiry import PLACES_A_TURN, Expiry
+from torpor_gateway.files import Files
+from torpor_gateway.later import Drain
 from torpor_gateway.objectives import Kept
 from torpor_gateway.policy import FleetSpec
 from torpor_gateway.sketch import ITL_BOUNDS, TTFT_BOUNDS, Sketch, Speed
 from torpor_gateway.tokens import Ratios
-from torpor_gateway.verdict import Regime, Situation, Wait, gave_way, judge, limits, too_late
+from torpor_gateway.verdict import Regime, Situation, Wait, gave_way, judge, limits
 from torpor_gateway.waits import Waits
 
 if TYPE_CHECKING:
     from torpor_gateway.exchange import Exchange
 
 _NEWS_SECONDS = 0.1
-_TICK_SECONDS = 0.25  # how often limits of waiting requests are looked at
 
 
 class Fleet:
@@ -52,7 +54,9 @@ class Fleet:
         changed: Callable[["Fleet", bool], None],
         *,
         managed: bool,
+        files: Files | None = None,
     ) -> None:
+        self.files = files or Files()
         self.spec = spec
         self.loop = loop
         self.endpoints: dict[str, Endpoint] = {}
@@ -80,7 +84,9 @@ class Fleet:
         self._turn = 0
         self._answering = 0  # pods that answer, suspects included
         self._told_at = float("-inf")
-        self._tick: asyncio.TimerHandle | None = None
+        self.drain = Drain()
+        self._expiry = Expiry(self)
+        self._pump_on: asyncio.Handle | None = None  # where more are to go than one turn of the loop sends
 
     @property
     def asleep(self) -> bool:
@@ -109,7 +115,9 @@ class Fleet:
             for endpoint in self.endpoints.values()
         )
         cold_for = now - self.cold_since if self.cold_since is not None else None
-        return Situation(self._answering, starting, len(self.line), self.line.bytes, cold_for)
+        waiting = len(self.line)
+        gone_in = self.drain.seconds(waiting)
+        return Situation(self._answering, starting, waiting, self.line.bytes, cold_for, gone_in)
 
     # --- requests ---
 
@@ -132,6 +140,18 @@ class Fleet:
                 exchange.dispatch(endpoint)
                 self.touch()
                 return
+        self._stand_in_line(exchange)
+
+    def no_file(self, exchange: "Exchange") -> None:
+        """A request cannot reach its pod for want of a file: it waits for one, and may go to that pod."""
+        self.upstream_retries["out_of_files"] += 1
+        exchange.let_go()
+        if not exchange.over:
+            exchange.waiting_since = self.loop.time()
+            self._stand_in_line(exchange)
+
+    def _stand_in_line(self, exchange: "Exchange") -> None:
+        """Let a request wait, or refuse it."""
         size = len(exchange.body)
         self._note_cold()
         situation = self.situation()
@@ -153,11 +173,11 @@ class Fleet:
         if first:
             self._regime, self._regime_since = situation.regime, self.loop.time()
         else:
-            self._new_regime()  # before it joins: it has been told the new limits already
+            self.new_regime()  # before it joins: it has been told the new limits already
         exchange.slept = self.waits.slept(self.loop.time())
         self.line.join(exchange.ticket, exchange, size, exchange.arrived, exchange.lane)
         self.touch(urgent=first)
-        self._start_tick()
+        self._expiry.begin()
         self._wait(exchange, verdict)
         if self.ready:
             self.pump()
@@ -246,8 +266,18 @@ class Fleet:
         return any(pod.identity not in exchange.tried for pod in self.ready)
 
     def pump(self) -> None:
-        """Send what waits to pods that have room, in order."""
-        while len(self.line):
+        """Send what waits to pods that have room, in order; in this turn of the loop and the next ones."""
+        if self._pump_on is None:
+            self._pump()
+
+    def _pump(self) -> None:
+        self._pump_on = None
+        places = PLACES_A_TURN
+        while len(self.line) and not self.files.denied():
+            if not places:
+                self._pump_on = self.loop.call_soon(self._pump)
+                return
+            places -= 1
             urgent = self._urgent()
             room = bool(self._below_line(long=False))
             if not room and (self.line.oldest() > urgent or not self._below_line(long=True)):
@@ -264,6 +294,7 @@ class Fleet:
             endpoint = self.pick(exchange, urgent)
             assert endpoint is not None
             self.waits.end(exchange, self.loop.time())
+            self.drain.left()
             exchange.dispatch(endpoint)
             self.touch()
 
@@ -314,7 +345,7 @@ class Fleet:
         if not len(self.line):
             return
         self.pump()
-        self._new_regime()
+        self.new_regime()
 
     def recheck(self) -> None:
         """Refresh if time alone has changed who is routable: a report became old, a suspicion ended."""
@@ -352,7 +383,8 @@ class Fleet:
         if self.asleep and self.cold_since is None and not self.spec.stays_asleep(time.time()):
             self.cold_since = self.loop.time()
 
-    def _new_regime(self) -> None:
+    def new_regime(self) -> None:
+        """Look whether those who wait do so for another reason than before, and give them its limits."""
         regime = self.situation().regime
         before, self._regime = self._regime, regime
         if regime is before:
@@ -365,32 +397,3 @@ class Fleet:
             wait = limits(self.spec.policy, regime, stream=exchange.stream)
             deadline = self.loop.time() + wait.seconds if fresh else exchange.deadline
             exchange.wait(deadline, comments=wait.comments, at_once=wait.at_once)
-
-    def _start_tick(self) -> None:
-        if self._tick is None:
-            self._tick = self.loop.call_later(_TICK_SECONDS, self._look)
-
-    def _look(self) -> None:
-        self._tick = None
-        if not len(self.line):
-            return
-        self._start_tick()
-        self._new_regime()
-        self.pump()  # time alone makes a request urgent
-        now = self.loop.time()
-        hopeless = self.asleep and self.spec.stays_asleep(time.time())
-        for exchange in self.line:
-            if hopeless or now >= exchange.deadline:
-                self.leave(exchange)
-                if not hopeless:
-                    policy = self.spec.policy
-                    self.kept.in_vain(policy.ttft_objective, policy.itl_objective)
-                waited = now - exchange.waiting_since
-                refusal = too_late(
-                    self.spec,
-                    self.situation(),
-                    waited=waited,
-                    unix_time=time.time(),
-                    jitter=random.random(),  # noqa: S311
-                )
-                exchange.give_up(refusal)

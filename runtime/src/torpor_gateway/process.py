@@ -12,7 +12,6 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 from dataclasses import replace
@@ -21,8 +20,10 @@ from pathlib import Path
 from torpor_gateway.answers import Refusal
 from torpor_gateway.demand import Demand
 from torpor_gateway.doors import Door, Visit
+from torpor_gateway.files import Files, raise_limit
 from torpor_gateway.keys import KeysError
 from torpor_gateway.keystore import KeyStore
+from torpor_gateway.later import soon
 from torpor_gateway.pipe import Pipe
 from torpor_gateway.recording import recording
 from torpor_gateway.registry import Registry
@@ -31,8 +32,6 @@ from torpor_gateway.settings import Settings, SettingsError, address
 from torpor_gateway.static import StaticError, StaticSource
 
 log = logging.getLogger(__name__)
-
-_OTHER_FILES = 24  # listeners, watches, streams, the loop's own
 
 
 class Process:
@@ -54,8 +53,9 @@ class Process:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises OSError, SettingsError, StaticError."""
         loop = asyncio.get_running_loop()
-        settings = self.settings = _within_files(self.settings)
-        registry = Registry(settings, loop)
+        files = Files(raise_limit())
+        settings = self.settings = _within(files, self.settings)
+        registry = Registry(settings, loop, files)
         server = Server(settings, registry, loop)
         demand = Demand(registry, settings.pod_name, settings.demand_token_file)
         registry.set_changed(demand.changed)
@@ -169,7 +169,9 @@ class Process:
         if server.connections:
             log.warning("the grace period is over: %d requests are cut off", server.busy)
             server.dismiss(
-                Refusal(503, "GatewayStopping", "the gateway stops; send the request again", retry_after=1)
+                Refusal(
+                    503, "GatewayStopping", "the gateway stops; send the request again", retry_after=soon(1)
+                )
             )
             await asyncio.sleep(0.2)
         server.abort()
@@ -177,17 +179,11 @@ class Process:
         log.info("drained")
 
 
-def _within_files(settings: Settings) -> Settings:
-    """Lower the limit of connections to what open files allow: each may need one to an engine as well."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    possible = (
-        max(1, (hard - _OTHER_FILES) // 2) if hard != resource.RLIM_INFINITY else settings.max_connections
-    )
-    if possible >= settings.max_connections:
-        return settings
-    log.warning("at most %d open files: the limit of connections is %d", hard, possible)
+def _within(files: Files, settings: Settings) -> Settings:
+    """Lower the limit of connections to what open files allow."""
+    possible = files.bound(settings.max_connections)
+    if possible < settings.max_connections:
+        log.warning("at most %d open files: the limit of connections is %d", files.limit, possible)
     return replace(settings, max_connections=possible)
 
 

@@ -15,6 +15,7 @@ from torpor.api.routes import BareNames, Claim, routes
 
 from torpor_gateway.answers import Refusal
 from torpor_gateway.endpoint import Endpoint
+from torpor_gateway.files import Files
 from torpor_gateway.fleet import Fleet
 from torpor_gateway.keys import ApiKey
 from torpor_gateway.policy import FleetSpec
@@ -29,9 +30,13 @@ class Registry:
         self,
         settings: Settings,
         loop: asyncio.AbstractEventLoop,
+        files: Files | None = None,
     ) -> None:
         self.settings = settings
         self.loop = loop
+        self.files = files or Files()
+        self.files.found = lambda: loop.call_soon(self._pump)
+        self.files.shrink = self._shrink
         self.fleets: dict[FleetKey, Fleet] = {}
         self.complete = False  # every source has been read once
         self.synced = True  # and is up to date
@@ -53,7 +58,8 @@ class Registry:
             self.remove(spec.key)
             fleet = None
         if fleet is None:
-            fleet = Fleet(spec, self.loop, self.settings.stats_fresh_seconds, self._notify, managed=managed)
+            fresh = self.settings.stats_fresh_seconds
+            fleet = Fleet(spec, self.loop, fresh, self._notify, managed=managed, files=self.files)
             self.fleets[spec.key] = fleet
             self._route()
             return fleet
@@ -80,7 +86,10 @@ class Registry:
         max_concurrency: int | None = None,
     ) -> Endpoint:
         """Make an endpoint for `fleet`, with a pool of its own."""
-        pool = Pool(self.loop, host, port, self.settings.pool_idle_seconds, self.settings.connect_seconds)
+        settings = self.settings
+        pool = Pool(
+            self.loop, host, port, settings.pool_idle_seconds, settings.connect_seconds, files=self.files
+        )
         return Endpoint(
             host, port, pool, fleet.ratios, launcher_port=launcher_port, max_concurrency=max_concurrency
         )
@@ -162,11 +171,23 @@ class Registry:
         return sorted((model, _unix(fleet.spec.created)) for model, fleet in self._owners.items())
 
     def sweep(self) -> None:
-        """Close idle engine connections and notice reports that have become old. About once a second."""
+        """Close idle engine connections, notice old reports and what files are left. Once a second."""
+        launchers = 0
         for fleet in self.fleets.values():
             for endpoint in fleet.endpoints.values():
                 endpoint.pool.sweep()
+                launchers += endpoint.uses_launcher
             fleet.recheck()
+        self.files.look(launchers, self.loop.time())
+
+    def _pump(self) -> None:
+        for fleet in self.fleets.values():
+            fleet.pump()
+
+    def _shrink(self) -> None:
+        for fleet in self.fleets.values():
+            for endpoint in fleet.endpoints.values():
+                endpoint.pool.shrink()
 
 
 def _unix(created: str) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from torpor_gateway import answers
+from torpor_gateway.later import soon
 from torpor_gateway.response import ResponseHead, ResponseReader, whole_chunk
 from torpor_gateway.tokens import tail, usage, usage_at_end
 
@@ -31,7 +32,7 @@ KEEP_BYTES = 64 * 1024  # of a unary answer, before it flows
 _MAX_EVENT = 4 << 20  # a longer one flows unseparated
 _ABORTED = (b'"finish_reason":"abort"', b'"finish_reason": "abort"')
 _COMMENT = ord(":")
-_OWN_STATUS = b"Retry-After: 5\r\n"
+_OWN_STATUS_SECONDS = 5.0  # Retry-After of an engine that says that it is full and not for how long
 
 
 class Relay(Protocol):
@@ -104,7 +105,8 @@ def pass_whole(exchange: "Exchange", response: ResponseHead, content: bytes) -> 
         exchange.error_event(answers.error_of(content, status))
         return
     exchange.commit()
-    extra = _OWN_STATUS if status in (429, 503) and not response.retry_after else b""
+    silent = status in (429, 503) and not response.retry_after
+    extra = answers.retry_headers(soon(_OWN_STATUS_SECONDS)) if silent else b""
     exchange.respond(_head(response, extra), content)
     exchange.answered(status, content, whole=True)
 

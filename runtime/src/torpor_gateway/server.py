@@ -23,6 +23,7 @@ from torpor_gateway.exchange import Exchange
 from torpor_gateway.fleet import Fleet
 from torpor_gateway.gate import UNMEASURED_ANSWER, Gate, unknown_model
 from torpor_gateway.heads import KnownHeads
+from torpor_gateway.later import soon
 from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
@@ -56,6 +57,7 @@ class Server:
         self._id = 0
         self._affinity = Affinity(settings.session_header)
         self._sweeper: asyncio.TimerHandle | None = None
+        self._crowded = False  # since the last sweep
 
     async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
         """Accept connections; return the port. `shared` with other processes. Raises OSError."""
@@ -112,19 +114,61 @@ class Server:
         now = self.loop.time()
         for connection in list(self.connections):
             connection.sweep(now)
+        if self._crowded:
+            self._make_room(now)
+        shortages = self.registry.files.shortages
         self.registry.sweep()
+        if (more := self.registry.files.shortages - shortages) > 0:
+            self.refusals[0, "no_file_left"] += more
+
+    def _make_room(self, now: float) -> None:
+        """Close connections that were kept for a next request for a second or more, while others are refused.
+
+        Not those on which nothing was asked yet: they are closed after `header_seconds` anyway.
+        """
+        self._crowded = False
+        settings = self.settings
+        idle = [
+            connection
+            for connection in self.connections
+            if connection.idle
+            and settings.header_seconds < connection.wait_until - now < settings.idle_seconds - 1
+        ]
+        idle.sort(key=lambda connection: connection.wait_until)
+        for connection in idle[: max(1, self.registry.files.reserve)]:
+            connection.close_idle()
 
     # --- for connections ---
 
-    def opened(self, connection: ClientConnection) -> bool:
-        """Register a connection; False if it is one too many."""
+    def opened(self, connection: ClientConnection) -> Refusal | None:
+        """Register a connection; return why it is one too many, if it is."""
         self.connections.add(connection)
-        return len(self.connections) <= self.settings.max_connections
+        files, most = self.registry.files, self.settings.max_connections
+        files.clients += 1
+        if files.crowded:
+            return self._out_of_files(connection)
+        if len(self.connections) > most:
+            message = f"the gateway has {most} connections, its limit"
+            return Refusal(503, "too_many_connections", message, retry_after=soon(2.0))
+        return None
+
+    def _out_of_files(self, connection: ClientConnection) -> Refusal | None:
+        """Tell a client that there is no file for it, or cut it off where many are being told."""
+        files = self.registry.files
+        files.say(self.loop.time())
+        self._crowded = True
+        if files.overrun and connection.transport is not None:
+            self.refusals[0, "out_of_files"] += 1
+            connection.transport.abort()
+            return None
+        message = "the gateway has as many open files as it may, and each connection is one"
+        return Refusal(503, "out_of_files", message, retry_after=soon(2.0))
 
     def closed(self, connection: ClientConnection) -> None:
         """Forget a connection."""
         connection.forget_body()
         self.connections.discard(connection)
+        self.registry.files.client_closed()
 
     def refused(self, refusal: Refusal) -> None:
         """Count an error of ours."""
@@ -134,7 +178,9 @@ class Server:
     def out_of_memory(self) -> Refusal:
         """The answer to a body for which there is no room."""
         limit = self.settings.max_buffered_bytes
-        return Refusal(503, "out_of_memory", f"the gateway keeps {limit} bytes of requests", retry_after=5)
+        return Refusal(
+            503, "out_of_memory", f"the gateway keeps {limit} bytes of requests", retry_after=soon(5)
+        )
 
     def next_id(self) -> bytes:
         """Make up a request id: unique to this process and the request, not a secret."""

@@ -8,8 +8,10 @@ under a silent, long answer, because a time-out would cut healthy ones.
 
 import asyncio
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
+from torpor_gateway.files import OUT_OF_FILES, Files
 from torpor_gateway.response import BadResponse, Heads, ResponseHead, ResponseReader
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ class Receiver(Protocol):
 
     def not_connected(self, error: str) -> None:
         """There will be none."""
+
+    def no_file(self) -> None:
+        """There will be none, and the engine is not to blame: this process has too many open files."""
 
     def upstream_data(self, connection: "UpstreamConnection", response: ResponseReader) -> None:
         """The response has grown."""
@@ -46,6 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_keeps",
         "_pool",
         "_response",
+        "counted",
         "idle_since",
         "pass_on",
         "paused",
@@ -65,6 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reused = False
         self.paused = False
         self.idle_since = 0.0
+        self.counted = False  # among the open files
 
     @property
     def virgin(self) -> bool:
@@ -123,6 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the receiver, who decides what the end means."""
         self._pool.forget(self)
+        self._pool.give_file(self)
         receiver, response = self.receiver, self._response
         if receiver is None:
             return
@@ -176,7 +184,17 @@ class UpstreamConnection(asyncio.Protocol):
 class Pool:
     """The connections to one address."""
 
-    __slots__ = ("_connect_seconds", "_host", "_idle", "_idle_seconds", "_loop", "_port", "closed", "heads")
+    __slots__ = (
+        "_connect_seconds",
+        "_files",
+        "_host",
+        "_idle",
+        "_idle_seconds",
+        "_loop",
+        "_port",
+        "closed",
+        "heads",
+    )
 
     def __init__(
         self,
@@ -185,8 +203,11 @@ class Pool:
         port: int,
         idle_seconds: float,
         connect_seconds: float,
+        *,
+        files: Files | None = None,
     ) -> None:
         self._loop = loop
+        self._files = files or Files()
         self._host, self._port = host, port
         self._idle: list[UpstreamConnection] = []
         self._idle_seconds = idle_seconds
@@ -231,22 +252,46 @@ class Pool:
     def close(self) -> None:
         """Close what is idle and keep nothing from now on."""
         self.closed = True
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Close what is idle."""
         while self._idle:
             self._idle.pop().abort()
 
+    def give_file(self, connection: UpstreamConnection) -> None:
+        """A connection is gone, or was never made."""
+        if connection.counted:
+            connection.counted = False
+            self._files.give()
+
     def connect(self, receiver: Receiver) -> asyncio.Task[None]:
         """Open a connection for `receiver`. Cancelling the task leaves nothing open."""
-        return self._loop.create_task(self._connect(receiver))
-
-    async def _connect(self, receiver: Receiver) -> None:
         connection = UpstreamConnection(self)
+        connection.counted = self._files.take()
+        task = self._loop.create_task(self._connect(connection, receiver))
+        task.add_done_callback(partial(self._connected, connection))
+        return task
+
+    def _connected(self, connection: UpstreamConnection, task: asyncio.Task[None]) -> None:
+        if connection.transport is None:  # else it is there, or tells when it is gone
+            self.give_file(connection)
+
+    async def _connect(self, connection: UpstreamConnection, receiver: Receiver) -> None:
+        if not connection.counted:
+            receiver.no_file()
+            return
         try:
             async with asyncio.timeout(self._connect_seconds):
                 await self._loop.create_connection(lambda: connection, self._host, self._port)
         except TimeoutError:
             receiver.not_connected(f"no connection within {self._connect_seconds:g} s")
         except OSError as error:
-            receiver.not_connected(error.strerror or str(error))
+            if error.errno in OUT_OF_FILES:
+                self._files.refused(self._loop.time())
+                receiver.no_file()
+            else:
+                receiver.not_connected(error.strerror or str(error))
         except asyncio.CancelledError:
             connection.abort()
             raise

@@ -14,11 +14,11 @@ from enum import Enum
 from torpor.api import constants
 
 from torpor_gateway.answers import Refusal
+from torpor_gateway.later import JITTER, jittered
 from torpor_gateway.policy import Condition, FleetSpec, Policy
 
 # Where no cold start was measured yet, for Retry-After only: nothing is refused because of it.
 UNMEASURED_COLD_START_SECONDS = 60.0
-JITTER = 0.25  # of the wait, added: a thousand refused clients must not come back in the same second
 
 # Who is refused in closed hours comes back at the opening and not hours after it.
 OPENING_JITTER_SECONDS = 60.0
@@ -35,13 +35,16 @@ class Regime(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A fleet at one moment. `cold_for`: seconds since a request found it without a pod; None: none did."""
+    """A fleet at one moment. `cold_for`: seconds since a request found it without a pod; None: none did.
+    `gone_in`: seconds in which those who wait will have gone to pods, as fast as they go now; None: unknown.
+    """
 
     ready: int
     starting: int
     waiting: int
     waiting_bytes: int
     cold_for: float | None = None
+    gone_in: float | None = None
 
     @property
     def regime(self) -> Regime:
@@ -160,12 +163,21 @@ def _failure_text(spec: FleetSpec, failure: Condition) -> str:
 
 def _later(spec: FleetSpec, now: Situation, what: str, jitter: float) -> Refusal:
     if now.regime is Regime.BUSY:
-        return _refuse(429, "QueueFull", what, min(10.0, max(1.0, spec.policy.max_queue_seconds / 4)), jitter)
-    return _refuse(503, constants.WAKING, what, expected_wake(spec, now), jitter)
+        return _refuse(429, "QueueFull", what, _expected_room(spec, now), jitter)
+    wake = expected_wake(spec, now)
+    if now.regime is Regime.GROWING and now.gone_in is not None:
+        wake = min(wake, now.gone_in)  # those who are there already may be enough
+    return _refuse(503, constants.WAKING, what, wake, jitter)
+
+
+def _expected_room(spec: FleetSpec, now: Situation) -> float:
+    """Return the seconds until those who wait now will have gone: to a pod, or because their limit passed."""
+    limit = max(1.0, spec.policy.max_queue_seconds)
+    return min(limit, 10.0, max(1.0, limit / 4)) if now.gone_in is None else min(limit, now.gone_in)
 
 
 def _refuse(status: int, code: str, message: str, wait: float, jitter: float) -> Refusal:
-    return Refusal(status, code, message, retry_after=max(1.0, wait) * (1 + JITTER * jitter))
+    return Refusal(status, code, message, retry_after=jittered(max(1.0, wait), jitter))
 
 
 def out_of_time(spec: FleetSpec, seconds: float) -> Refusal:
