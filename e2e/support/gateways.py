@@ -1,8 +1,8 @@
 """The gateway pods of a scenario's own release, one by one: what each says, and how many there are.
 
 The Service shows them as one, which is the point of it and hides what a scenario about several wants to know.
-`scale` waits until every one of them knows how many there are: limits are divided by that number, and while pods
-come and go the sum is off by design.
+`scale` waits until every one of them knows how many there are: limits are divided by that number, and while
+pods come and go the sum is off by design.
 """
 
 from e2e.support import install
