@@ -44,6 +44,7 @@ FIRST = (
     "schedule::test_a_day_opens",
     "operator_killed::test_a_scale_down",
     "operator_killed",
+    "keys_and_limits",
     "eviction",
     "hold_and_wake::test_a_plain_request",
     "engine_deleted",
@@ -62,7 +63,8 @@ FIRST = (
     "bad_specs",
 )
 TOGETHER, ALONE, OWN = PARTS = ("together", "alone", "own")
-ONE_STORY = ("first_token", "failing_wake")  # folders in which several tests judge one early story
+# Folders whose tests stay with one worker: several judge one early story, or share a release of their own.
+ONE_STORY = ("first_token", "failing_wake", "keys_and_limits")
 FAILED = pytest.StashKey[bool]()
 PREPARED = pytest.StashKey[machine.Machine]()
 
@@ -179,7 +181,7 @@ def unshare(prepared: machine.Machine) -> None:
 
 
 class OneByOne(LoadScopeScheduling):
-    """Gives each worker one test after the other; tests that wait for the same story stay together."""
+    """Gives each worker one test after the other; those of one story stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
         name = nodeid.split("/")[-2]
