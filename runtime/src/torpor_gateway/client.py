@@ -299,45 +299,45 @@ class ClientConnection(asyncio.Protocol):
     def refuse(self, refusal: Refusal, shape: Shape) -> None:
         """Write a whole error response."""
         head = self._reader.head
-        self._keep = self._keep and not self._server.draining
         self._server.refused(refusal)
-        if self._server.recorder is not None and self.exchange is None:
-            self._server.recorder.local(self.transport, head, refusal.status, refusal.code)
-        if self.transport is not None:
-            self.transport.write(
-                answers.refuse(
-                    refusal,
-                    shape,
-                    close=False,
-                    request_id=head.request_id if head else b"",
-                    head_only=head is not None and head.method == "HEAD",
-                    extra=self._cors + self._persistence,
-                )
-            )
+        text = answers.refuse(
+            refusal,
+            shape,
+            close=False,
+            request_id=head.request_id if head else b"",
+            head_only=self._head_only,
+            extra=self._last_lines(),
+        )
+        self._write_own(text, refusal.status, refusal.code)
 
     def answer(self, status: int, content: bytes, kind: bytes = b"application/json") -> None:
         """Write a whole response of our own and go on."""
-        self._keep = self._keep and not self._server.draining
-        head = self._reader.head
-        only = head is not None and head.method == "HEAD"
-        if self._server.recorder is not None:
-            self._server.recorder.local(self.transport, head, status, "")
-        if self.transport is not None:
-            extra = self._cors + self._persistence
-            self.transport.write(
-                answers.whole(status, content, kind=kind, extra=extra, close=False, head_only=only)
-            )
+        extra, only = self._last_lines(), self._head_only
+        text = answers.whole(status, content, kind=kind, extra=extra, close=False, head_only=only)
+        self._write_own(text, status)
         self.over(keep=True)
 
     def no_content(self, extra: bytes) -> None:
         """Write a response of our own that has no body, with these header lines, and go on."""
-        self._keep = self._keep and not self._server.draining
-        if self._server.recorder is not None:
-            self._server.recorder.local(self.transport, self._reader.head, 204, "")
-        if self.transport is not None:
-            lines = extra + self._cors + self._persistence
-            self.transport.write(answers.no_content(lines))
+        self._write_own(answers.no_content(extra + self._last_lines()), 204)
         self.over(keep=True)
+
+    @property
+    def _head_only(self) -> bool:
+        head = self._reader.head
+        return head is not None and head.method == "HEAD"
+
+    def _last_lines(self) -> bytes:
+        """Decide whether the connection is kept; return the lines that every answer of ours ends with."""
+        self._keep = self._keep and not self._server.draining
+        return self._cors + self._persistence
+
+    def _write_own(self, text: bytes, status: int, code: str = "") -> None:
+        """Write a whole response of our own."""
+        if self._server.recorder is not None and self.exchange is None:
+            self._server.recorder.local(self.transport, self._reader.head, status, code)
+        if self.transport is not None:
+            self.transport.write(text)
 
     def over(self, *, keep: bool) -> None:
         """The exchange has ended: make ready for the next, or close."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.dispatch import ANONYMOUS
 
-from torpor_gateway import answers
+from torpor_gateway import accounts, answers
 from torpor_gateway.answers import Refusal
+from torpor_gateway.comments import Comments
 from torpor_gateway.later import soon
 from torpor_gateway.relay import Relay, StreamRelay, UnaryRelay, pass_whole
 from torpor_gateway.request import RequestHead
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from torpor_gateway.trail import Trail
     from torpor_gateway.upstream import UpstreamConnection
 
-_STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-    b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
-)
 _GONE = "EngineGone"
 _MAX_LOSSES = 3  # engines that may die under one request before it is thought to be the cause
 
@@ -46,7 +43,6 @@ class Exchange:
     """One request of one client. `over` once it has ended."""
 
     __slots__ = (
-        "_comment_timer",
         "_comments",
         "_connecting",
         "_relay",
@@ -109,8 +105,7 @@ class Exchange:
         self.connection: UpstreamConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._relay: Relay | None = None
-        self._comments = False
-        self._comment_timer: asyncio.TimerHandle | None = None
+        self._comments: Comments | None = None
         self.lane = ANONYMOUS
         self.lease: Lease | None = None  # of its key's limits
         self.used: tuple[int, int] | None = None  # tokens of prompt and answer, once they are known
@@ -122,25 +117,12 @@ class Exchange:
     def wait(self, deadline: float, *, comments: bool, at_once: bool) -> None:
         """Stand in the fleet's line until `deadline` (the loop's clock); `comments` keep a stream alive."""
         self.deadline = deadline
-        self._comments = comments or self.head_sent
-        if not self._comments or self._comment_timer is not None:
-            return
-        if at_once and not self.head_sent:
-            self._comment()
-        else:
-            self._comment_timer = self.fleet.loop.call_later(
-                self.client.settings.comment_seconds, self._comment
-            )
-
-    def _comment(self) -> None:
-        self._comment_timer = None
-        if self.over or not self._comments:
-            return
-        if not self.head_sent:
-            self.begin(_STREAM_HEAD)
-        word = "waking" if self.fleet.asleep else "waiting for a free replica of"
-        self.write(f": {word} {self.fleet.spec.key}\n\n".encode())
-        self._comment_timer = self.fleet.loop.call_later(self.client.settings.comment_seconds, self._comment)
+        if comments or self.head_sent:
+            if self._comments is None:
+                self._comments = Comments(self)
+            self._comments.begin(at_once=at_once)
+        elif self._comments is not None:
+            self._comments.end()
 
     def give_up(self, refusal: Refusal) -> None:
         """The limit passed."""
@@ -294,6 +276,8 @@ class Exchange:
     def commit(self) -> None:
         """Data is about to reach the client: the request will not be sent again, and its body can go."""
         self.data_sent = True
+        if self._comments is not None:
+            self._comments.end()
         if self.trail is not None:
             self.trail.data(self)
         if self.endpoint is not None:
@@ -340,33 +324,18 @@ class Exchange:
         whole: bool = False,
     ) -> None:
         """The engine's answer is complete and sent; `whole`: in one piece."""
-        if status < 400:
-            self._count(prompt_output or (content and (usage_at_end(content) or usage(content))) or None)
-        else:
+        if status >= 400:
             self.used = (0, 0)
+        elif content:
+            self.used = accounts.count(self, usage_at_end(content) or usage(content))
+        else:
+            self.used = accounts.count(self, prompt_output)
         if self.endpoint is not None:
             self.endpoint.calibration.sent(self.work_size, self.events)
         if self.connection is not None:
             connection, self.connection = self.connection, None
             connection.done()
         self._finish(status, "", failed=status >= 500, keep=True, whole=whole)
-
-    def _count(self, found: tuple[int, int] | None) -> None:
-        ratios = self.fleet.ratios
-        if not self.operation.works:
-            self.used = (0, 0)
-        elif found:
-            ratios.learn_prompt(found[0], self.body_size)
-            ratios.learn_output(found[1], self.events)
-            self.used = found
-        else:
-            self.used = self._estimated()
-        self.fleet.completed_with(*self.used)
-
-    def _estimated(self) -> tuple[int, int]:
-        """Return the tokens of the prompt and of what came of the answer, by bytes and events."""
-        ratios = self.fleet.ratios
-        return ratios.prompt(self.work_size), ratios.output(self.events)
 
     def _out_of_time(self) -> None:
         """The engines took longer than the request may: say so, and stop them."""
@@ -416,14 +385,13 @@ class Exchange:
         if self.trail is not None:
             self.trail.ended(self, status, reason)
         self.failure = None
-        if self._comment_timer is not None:
-            self._comment_timer.cancel()
-            self._comment_timer = None
+        if self._comments is not None:
+            self._comments.end()
         if self._time_up is not None:
             self._time_up.cancel()
             self._time_up = None
         if self.lease is not None:
-            reached = self._estimated() if self.endpoint is not None else (0, 0)
+            reached = accounts.guess(self) if self.endpoint is not None else (0, 0)
             self.lease.end(*(reached if self.used is None else self.used))
         self.fleet.answers[status, reason] += 1
         if failed:
