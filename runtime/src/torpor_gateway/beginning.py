@@ -48,19 +48,20 @@ def _plain(messages: list[Any]) -> bytes | None:
     """
     parts: list[str] = []
     size = 0
-    for message in messages:
-        if type(message) is not dict or len(message) != 2:
-            return None
-        role, content = message.get("role"), message.get("content")
-        if type(role) is not str or type(content) is not str:
-            return None
-        parts += (role, "\x1e", content, "\x1f")
-        size += len(content)
-        if size >= LIMIT:
-            break
-    else:
-        parts.append("\x1f")
-    return "".join(parts)[:LIMIT].encode("utf-8", "replace")[:LIMIT]
+    try:
+        for message in messages:
+            content = message["content"]
+            parts += (message["role"], "\x1e", content, "\x1f")
+            size += len(content)
+            if len(message) != 2:
+                return None
+            if size >= LIMIT:
+                break
+        else:
+            parts.append("\x1f")
+        return "".join(parts)[:LIMIT].encode("utf-8", "replace")[:LIMIT]
+    except (TypeError, KeyError):  # something among them is not what it was taken for
+        return None
 
 
 def _texts(value: Any) -> Iterator[bytes]:

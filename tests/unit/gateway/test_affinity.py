@@ -1,7 +1,7 @@
 """How a prompt begins, out of a request's body, and what holds a session together."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torpor.dispatch.prefix import LIMIT, identity
 from torpor_gateway.affinity import Affinity
@@ -18,6 +18,22 @@ NAMES = st.sampled_from(["system", "tools", "messages", "prompt", "input", "inst
 
 def say(*contents: object) -> dict:
     return {"messages": [{"role": "user", "content": content} for content in contents]}
+
+
+TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["x" * 40_000, "\ud800", "é" * 33_000]))
+MESSAGES = st.lists(
+    st.fixed_dictionaries({"role": TEXTS, "content": TEXTS | st.none() | st.lists(TEXTS, max_size=2)})
+    | st.fixed_dictionaries({"role": TEXTS, "content": TEXTS}, optional={"name": TEXTS})
+    | TEXTS,
+    max_size=5,
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(MESSAGES)
+def test_plain_messages_begin_as_all_others_do(messages):
+    # With another member of a prompt's, even an empty one, the general way is taken.
+    assert beginning({"messages": messages}) == beginning({"messages": messages, "system": None})
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=5))
