@@ -78,7 +78,7 @@ class Fleet:
         self.last_request: float | None = None
         self.cold_since: float | None = None
         self._fresh_seconds = fresh_seconds
-        self._changed = changed
+        self.changed = changed
         self._regime = Regime.COLD
         self._regime_since = float("-inf")
         self._turn = 0
@@ -104,7 +104,7 @@ class Fleet:
 
     def touch(self, *, urgent: bool = False) -> None:
         """Say that the operator should hear of this fleet."""
-        self._changed(self, urgent)
+        self.changed(self, urgent)
 
     def situation(self) -> Situation:
         """Return the fleet's state for a verdict."""

@@ -48,6 +48,8 @@ class Registry:
     def set_changed(self, changed: Callable[[Fleet, bool], None]) -> None:
         """Say who is called with a fleet whose numbers changed, and whether that is urgent."""
         self._changed = changed
+        for fleet in self.fleets.values():
+            fleet.changed = changed
 
     # --- from the sources ---
 
@@ -59,7 +61,7 @@ class Registry:
             fleet = None
         if fleet is None:
             fresh = self.settings.stats_fresh_seconds
-            fleet = Fleet(spec, self.loop, fresh, self._notify, managed=managed, files=self.files)
+            fleet = Fleet(spec, self.loop, fresh, self._changed, managed=managed, files=self.files)
             self.fleets[spec.key] = fleet
             self._route()
             return fleet
@@ -103,9 +105,6 @@ class Registry:
                 endpoint.pool.close()
         fleet.endpoints = new
         fleet.refresh()
-
-    def _notify(self, fleet: Fleet, urgent: bool) -> None:
-        self._changed(fleet, urgent)
 
     def _route(self) -> None:
         managed = [fleet.spec for fleet in self.fleets.values() if fleet.managed]
