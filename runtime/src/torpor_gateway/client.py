@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from torpor_gateway import answers
 from torpor_gateway.answers import Refusal
+from torpor_gateway.body import BodyWriter, persistence
 from torpor_gateway.request import RequestHead, RequestReader
 from torpor_gateway.surface import Shape, shape_of
 
@@ -34,15 +35,14 @@ class ClientConnection(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
+        "_body",
         "_body_since",
-        "_chunked",
         "_cors",
         "_counted",
         "_early",
         "_judged",
         "_keep",
         "_lingering",
-        "_pending",
         "_reader",
         "_server",
         "_stalled_since",
@@ -63,9 +63,10 @@ class ClientConnection(asyncio.Protocol):
         self._body_since: float | None = None
         self._stalled_since: float | None = None
         self._early: Refusal | None = None
-        self._judged = self._started = self._lingering = self._chunked = False
+        self._judged = self._started = self._lingering = False
         self._keep = True
-        self._pending = self._cors = b""
+        self._body = BodyWriter()
+        self._cors = b""
         self._counted = 0
 
     # --- the socket ---
@@ -236,62 +237,33 @@ class ClientConnection(asyncio.Protocol):
     def begin(self, head: bytes, length: int | None) -> None:
         """Begin a response: `head` without its framing; `length` None where it is not known."""
         keep = self._keep and not self._server.draining
-        request = self._reader.head
-        self._chunked = length is None and request is not None and request.version == "1.1"
-        if length is not None:
-            framing = b"Content-Length: %d\r\n" % length
-        elif self._chunked:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        else:
-            framing, keep = b"", False
-        self._keep = keep
-        self._pending = b"%b%b%b%b\r\n" % (head, self._cors, framing, self._persistence)
-
-    @property
-    def _persistence(self) -> bytes:
-        """The line that says what becomes of the connection; HTTP/1.0 keeps none without a word."""
-        if not self._keep:
-            return b"Connection: close\r\n"
-        request = self._reader.head
-        return b"Connection: keep-alive\r\n" if request is not None and request.version == "1.0" else b""
+        self._keep = self._body.begin(head + self._cors, length, self._reader.head, keep=keep)
 
     def respond(self, head: bytes, content: bytes) -> None:
         """Write a whole response; `head` is without its framing."""
-        self._keep = self._keep and not self._server.draining
+        lines = self._last_lines()
         if self.transport is not None:
-            self.transport.write(
-                b"%b%bContent-Length: %d\r\n%b\r\n%b"
-                % (head, self._cors, len(content), self._persistence, content)
-            )
+            self.transport.write(b"%bContent-Length: %d\r\n%b\r\n%b" % (head, len(content), lines, content))
 
     def write_body(self, data: bytes) -> None:
         """Write a part of the body, framed."""
-        if self.transport is None or not data:
-            return
-        pending = self._pending
-        if self._chunked:
-            data = b"%b%x\r\n%b\r\n" % (pending, len(data), data)
-        elif pending:
-            data = pending + data
-        self._pending = b""
-        self.transport.write(data)
+        if self.transport is not None and data:
+            self.transport.write(self._body.part(data))
 
     def chunk_writer(self) -> "Callable[[bytes], None] | None":
         """Return what writes chunks that are framed already; None where the client gets none, or not yet."""
-        return self.transport.write if self.transport and self._chunked and not self._pending else None
+        return self.transport.write if self.transport and self._body.chunks and self._body.begun else None
 
     def end(self, *, keep: bool) -> None:
         """The body is complete."""
-        if self.transport is not None and (self._chunked or self._pending):
-            self.transport.write(self._pending + (b"0\r\n\r\n" if self._chunked else b""))
-        self._pending = b""
-        self._chunked = False
+        last = self._body.end()
+        if self.transport is not None and last:
+            self.transport.write(last)
         self.over(keep=keep)
 
     def cut(self) -> None:
         """Close without a proper end, so that nobody takes what came for all of it."""
-        self._pending = b""
-        self._chunked = False
+        self._body.forget()
         self.exchange = None
         self._keep = False
         self.close()
@@ -330,7 +302,7 @@ class ClientConnection(asyncio.Protocol):
     def _last_lines(self) -> bytes:
         """Decide whether the connection is kept; return the lines that every answer of ours ends with."""
         self._keep = self._keep and not self._server.draining
-        return self._cors + self._persistence
+        return self._cors + persistence(self._reader.head, keep=self._keep)
 
     def _write_own(self, text: bytes, status: int, code: str = "") -> None:
         """Write a whole response of our own."""
