@@ -78,13 +78,14 @@ class Trail:
         self.trace = self.span = ""
         self.parent: Parent | None = None
         self.recorded = False
-        self._forward = exchange.head.forward
+        self._forward = b""  # header lines that say nothing of a trace
         if recorder.sampler is not None:
             self._join(exchange, recorder.sampler)
 
     def _join(self, exchange: "Exchange", sampler: "Sampler") -> None:
         """Find the trace that the request belongs to, or begin one."""
-        parent = self.parent = tracecontext.parent_of(self._forward)
+        parent, self._forward = tracecontext.parted(exchange.head.forward)
+        self.parent = parent
         self.trace = parent.trace if parent else tracecontext.new_trace()
         self.recorded = sampler.samples(self.trace, parent.sampled if parent else None)
         self.span = tracecontext.new_span()
@@ -94,8 +95,8 @@ class Trail:
     def _tell(self, exchange: "Exchange", span: str) -> None:
         """Have the engine told of this parent."""
         state = self.parent.state if self.parent else ""
-        exchange.head.forward = tracecontext.replaced(
-            self._forward, self.trace, span, sampled=self.recorded, state=state
+        exchange.head.forward = self._forward + tracecontext.lines(
+            self.trace, span, sampled=self.recorded, state=state
         )
 
     # --- what happens to the request ---

@@ -7,23 +7,17 @@ from pathlib import Path
 import pytest
 from torpor_gateway.recording import recording
 
-from tests.integration.gateway.collector import Collector
+from tests.integration.gateway.collector import collector
 from tests.integration.gateway.harness import chat, request, until
 from tests.integration.gateway.scripted import DONE, SSE_HEAD, TOKEN, Server, chunk, json_answer
 from tests.ports import free_port
+
+__all__ = ["collector"]
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1, b=2\r\n"
 PAGE = Path(__file__).parents[3] / "docs/reference/tracing.md"
 INTERNAL, SERVER, CLIENT = 1, 2, 3
-
-
-@pytest.fixture
-async def collector():
-    collector = Collector()
-    await collector.open()
-    yield collector
-    await collector.close()
 
 
 @pytest.fixture
