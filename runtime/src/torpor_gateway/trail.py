@@ -107,6 +107,7 @@ class Trail:
 
     def sent(self, exchange: "Exchange") -> None:
         """It goes to a pod."""
+        self.failed(exchange, "retried")  # where nobody said why it left the one before
         endpoint = exchange.endpoint
         assert endpoint is not None
         span = ""
@@ -116,7 +117,7 @@ class Trail:
         self.attempts.append(Attempt(endpoint.name, endpoint.pod, exchange.fleet.loop.time(), span))
 
     def failed(self, exchange: "Exchange", kind: str) -> None:
-        """The pod did not answer, and another one will be asked."""
+        """The pod that it was at did not answer, and it will be sent again."""
         if self.attempts and self.attempts[-1].ended is None:
             self.attempts[-1].ended = exchange.fleet.loop.time()
             self.attempts[-1].error = kind

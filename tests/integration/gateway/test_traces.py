@@ -30,7 +30,7 @@ async def traced(gateway, collector):
                 "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port or collector.port}",
                 "OTEL_BSP_SCHEDULE_DELAY": "20",
             } | variables
-            await stack.enter_async_context(recording(gateway.server, environ, "boot-1"))
+            await stack.enter_async_context(recording(gateway.server, "boot-1", environ))
             return gateway.server.recorder.exporter
 
         yield begin
@@ -280,7 +280,7 @@ async def test_a_collector_that_is_away_costs_spans_and_no_request(
 
 async def test_the_last_spans_are_sent_in_the_end(gateway, awake, collector):
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}"}
-    async with recording(gateway.server, environ, "boot-1"):
+    async with recording(gateway.server, "boot-1", environ):
         await awake()
         assert (await gateway.ask(chat())).status == 200
         assert collector.spans == []
