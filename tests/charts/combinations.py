@@ -56,6 +56,16 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "gateway.image": {"registry": "other.example", "tag": "9", "digest": "sha256:" + "a" * 64},
         "engine.image": {"digest": "sha256:" + "b" * 64, "pullPolicy": "Always"},
     },
+    "access log and traces": {
+        "gateway": {
+            "accessLog": True,
+            "tracing": {
+                "endpoint": "http://collector:4318",
+                "sampler": "parentbased_traceidratio",
+                "samplerArg": "0.1",
+            },
+        }
+    },
     "token of others": {"demandToken": {"existingSecret": "mine", "key": "demand.token"}},
     "API keys": {"gateway.apiKeys.secretName": "keys", "test.apiKey": {"secretName": "test-key", "key": "k"}},
     "IPv6": {"listenAddress": "::"},

@@ -9,6 +9,7 @@ from torpor import settings as operator
 from torpor.api import constants
 from torpor.api.routes import BareNames
 from torpor.build.settings import BuildSettings
+from torpor_gateway import otel
 from torpor_gateway import settings as gateway
 
 from tests.charts.combinations import COMBINATIONS
@@ -77,6 +78,26 @@ def test_keys_are_read_where_the_secret_is_mounted_and_shared_by_the_pods_of_the
     (container,) = one(objects, "Pod")["spec"]["containers"]
     (key,) = (variable for variable in container["env"] if variable["name"] == "API_KEY")
     assert key["valueFrom"] == {"secretKeyRef": {"name": "test-key", "key": "key"}}
+
+
+def test_the_access_log_and_traces_are_off_until_they_are_asked_for() -> None:
+    assert loaded().access_log == ""
+    assert otel.read(environment(render(), "gateway")) is None
+    tracing = {"endpoint": "http://collector:4318", "sampler": "traceidratio", "samplerArg": "0.5"}
+    objects = render({"gateway": {"accessLog": True, "tracing": tracing}})
+    assert loaded(objects).access_log == "-"
+    read = otel.read(environment(objects, "gateway"))
+    assert read is not None
+    assert read.url == "http://collector:4318/v1/traces"
+    assert read.sampler == otel.Sampler(by_parent=False, bound=2**63)
+
+
+@pytest.mark.parametrize("value", ["0", "1", "0.25", ".5"])
+def test_a_share_that_the_chart_takes_is_one_that_the_gateway_takes(value: str) -> None:
+    tracing = {"endpoint": "http://c:4318", "sampler": "traceidratio", "samplerArg": value}
+    read = otel.read(environment(render({"gateway": {"tracing": tracing}}), "gateway"))
+    assert read is not None
+    assert read.sampler.bound == round(float(value) * 2**64)
 
 
 def read_by_the_operator(objects: list[Object]) -> operator.Settings:

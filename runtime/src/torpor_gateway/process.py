@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from dataclasses import replace
@@ -68,7 +69,7 @@ class Process:
             loop.add_signal_handler(number, self._terminated.set)
         await self._open_doors(server, demand)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(recording(server, os.environ, demand.boot_id))
+            await stack.enter_async_context(recording(server, demand.boot_id))
             server.gate.share(self.settings.workers)
             self._read_keys(server, stack)
             await self._start_source(registry, server, stack)

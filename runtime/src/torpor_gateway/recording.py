@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping
 
 from torpor_gateway import otel
@@ -11,7 +12,9 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def recording(server: Server, environ: Mapping[str, str], instance: str) -> AsyncIterator[None]:
+async def recording(
+    server: Server, instance: str, environ: Mapping[str, str] = os.environ
+) -> AsyncIterator[None]:
     """Have the server's requests written down as the settings and the `OTEL_*` variables say; not at all
     where they say nothing. `instance` names this process. Raises SettingsError.
     """

@@ -15,7 +15,6 @@ Value: TypeAlias = str | int | float | bool | None
 INTERNAL, SERVER, CLIENT = 1, 2, 3  # kinds
 _ERROR = 2  # a status
 _SAMPLED = 1
-_MAX_TEXT = 256  # characters of an attribute
 END = b"]}]}]}"
 
 
@@ -67,14 +66,16 @@ def message(begin: bytes, spans: Sequence[bytes]) -> bytes:
 
 
 def _attributes(values: Mapping[str, Value]) -> list[dict[str, Any]]:
-    return [{"key": key, "value": _value(value)} for key, value in values.items() if value is not None]
+    return [
+        {"key": key, "value": {"stringValue": value} if type(value) is str else _value(value)}
+        for key, value in values.items()
+        if value is not None
+    ]
 
 
 def _value(value: Value) -> dict[str, Any]:
-    if isinstance(value, str):
-        return {"stringValue": value[:_MAX_TEXT]}
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
-    return {"doubleValue": value}
+    return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}

@@ -11,14 +11,12 @@ the engine as they came.
 
 import random
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TRACEPARENT = re.compile(
     rb"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
-_LINE = re.compile(
-    rb"^trace(?P<what>parent|state):[ \t]*(?P<value>[^\r\n]*?)[ \t]*\r\n", re.IGNORECASE | re.MULTILINE
-)
+_TRACE = b"trace"
 # The keys of level 2, which are those of level 1 and some more: what is dropped here is lost to its owner.
 _MEMBER = re.compile(
     rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -28,8 +26,7 @@ _MAX_STATE = 4096  # bytes; 512 must be passed on
 _SAMPLED = 0x01
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """The span of which a request's own is a child. Ids as in the header; `state` is a valid `tracestate`
     or empty.
     """
@@ -40,19 +37,35 @@ class Parent:
     state: str = ""
 
 
-def parent_of(forward: bytes) -> Parent | None:
-    """Return what these header lines name as the parent; None where it is missing, doubled or malformed."""
+def parted(forward: bytes) -> tuple[Parent | None, bytes]:
+    """Part header lines into what they name as the parent, None where it is missing, doubled or malformed,
+    and the lines that say nothing of a trace.
+    """
+    if _TRACE not in forward.lower():
+        return None, forward
     parents: list[bytes] = []
     states: list[bytes] = []
-    for line in _LINE.finditer(forward):
-        (parents if line["what"].lower() == b"parent" else states).append(line["value"])
+    others: list[bytes] = []
+    for line in forward.split(b"\r\n"):
+        name, _, value = line.partition(b":") if line[:5].lower() == _TRACE else (b"", b"", b"")
+        lower = name.lower()
+        if lower == b"traceparent":
+            parents.append(value.strip(b" \t"))
+        elif lower == b"tracestate":
+            states.append(value.strip(b" \t"))
+        else:
+            others.append(line)
+    return _parent(parents, states), b"\r\n".join(others)
+
+
+def _parent(parents: list[bytes], states: list[bytes]) -> Parent | None:
     found = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
     if found is None or found["version"] == b"ff" or (found["version"] == b"00" and found["more"]):
         return None
     trace, span = found["trace"].decode(), found["span"].decode()
     if not trace.strip("0") or not span.strip("0"):
         return None
-    return Parent(trace, span, bool(int(found["flags"], 16) & _SAMPLED), _state(states))
+    return Parent(trace, span, bool(int(found["flags"], 16) & _SAMPLED), _state(states) if states else "")
 
 
 def _state(values: list[bytes]) -> str:
@@ -66,17 +79,12 @@ def _state(values: list[bytes]) -> str:
     return text.decode() if all(_MEMBER.fullmatch(member) for member in members) else ""
 
 
-def replaced(forward: bytes, trace: str, span: str, *, sampled: bool, state: str) -> bytes:
-    """Return header lines in which this span is the parent, and whatever else they said of traces is gone."""
+def lines(trace: str, span: str, *, sampled: bool, state: str) -> bytes:
+    """Return the header lines that name this span as the parent."""
     line = f"traceparent: 00-{trace}-{span}-{'01' if sampled else '00'}\r\n"
     if state:
         line += f"tracestate: {state}\r\n"
-    return without(forward) + line.encode()
-
-
-def without(forward: bytes) -> bytes:
-    """Return header lines that say nothing of a trace."""
-    return _LINE.sub(b"", forward)
+    return line.encode()
 
 
 def new_trace() -> str:

@@ -78,13 +78,14 @@ class Trail:
         self.trace = self.span = ""
         self.parent: Parent | None = None
         self.recorded = False
-        self._forward = exchange.head.forward
+        self._forward = b""  # header lines that say nothing of a trace
         if recorder.sampler is not None:
             self._join(exchange, recorder.sampler)
 
     def _join(self, exchange: "Exchange", sampler: "Sampler") -> None:
         """Find the trace that the request belongs to, or begin one."""
-        parent = self.parent = tracecontext.parent_of(self._forward)
+        parent, self._forward = tracecontext.parted(exchange.head.forward)
+        self.parent = parent
         self.trace = parent.trace if parent else tracecontext.new_trace()
         self.recorded = sampler.samples(self.trace, parent.sampled if parent else None)
         self.span = tracecontext.new_span()
@@ -94,8 +95,8 @@ class Trail:
     def _tell(self, exchange: "Exchange", span: str) -> None:
         """Have the engine told of this parent."""
         state = self.parent.state if self.parent else ""
-        exchange.head.forward = tracecontext.replaced(
-            self._forward, self.trace, span, sampled=self.recorded, state=state
+        exchange.head.forward = self._forward + tracecontext.lines(
+            self.trace, span, sampled=self.recorded, state=state
         )
 
     # --- what happens to the request ---
@@ -106,6 +107,7 @@ class Trail:
 
     def sent(self, exchange: "Exchange") -> None:
         """It goes to a pod."""
+        self.failed(exchange, "retried")  # where nobody said why it left the one before
         endpoint = exchange.endpoint
         assert endpoint is not None
         span = ""
@@ -115,7 +117,7 @@ class Trail:
         self.attempts.append(Attempt(endpoint.name, endpoint.pod, exchange.fleet.loop.time(), span))
 
     def failed(self, exchange: "Exchange", kind: str) -> None:
-        """The pod did not answer, and another one will be asked."""
+        """The pod that it was at did not answer, and it will be sent again."""
         if self.attempts and self.attempts[-1].ended is None:
             self.attempts[-1].ended = exchange.fleet.loop.time()
             self.attempts[-1].error = kind

@@ -40,13 +40,12 @@ class Waits:
 
     def end(self, exchange: "Exchange", now: float) -> None:
         """A request waits no longer: count its wait, in two parts where both last longer than a tick."""
-        waited = max(0.0, now - exchange.waiting_since)
-        held = min(waited, max(0.0, self.slept(now) - exchange.slept))
-        if min(held, waited - held) < _TICK:
-            # One part alone, and where neither is long enough to say which, it is the present one.
-            asleep = self._asleep_since is not None if waited < 2 * _TICK else held > waited - held
-            held = waited if asleep else 0.0
+        waited, held = now - exchange.waiting_since, self.slept(now) - exchange.slept
         queued = waited - held
+        if held < _TICK or queued < _TICK:
+            # One part alone; where the whole is too short to tell which, it is the present one.
+            asleep = held > queued if waited >= 2 * _TICK else self._asleep_since is not None
+            held, queued = (waited, 0.0) if asleep else (0.0, waited)
         if held or (not queued and self._asleep_since is not None):
             self.hold.observe(held)
         if queued or (not held and self._asleep_since is None):

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from tests.integration.gateway.scripted import Server, json_answer
 
@@ -73,3 +76,12 @@ class Collector(Server):
     def one(self, name: str) -> Span:
         (span,) = self.named(name)
         return span
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    """Open one; it is closed in the end."""
+    collector = Collector()
+    await collector.open()
+    yield collector
+    await collector.close()

@@ -41,7 +41,7 @@ class Log:
 async def log(gateway, tmp_path):
     file = tmp_path / "access.log"
     gateway.server.settings = replace(gateway.settings, access_log=str(file))
-    async with recording(gateway.server, {}, "boot-1"):
+    async with recording(gateway.server, "boot-1", {}):
         yield Log(file)
 
 
@@ -131,7 +131,7 @@ async def test_waits_and_traces_are_in_it_and_every_field_is_documented(
     engine, launcher = await engines(), await launchers()
     fleet = gateway.managed()
     gateway.pods(fleet, (engine, launcher))
-    async with recording(gateway.server, environ, "boot-1"):
+    async with recording(gateway.server, "boot-1", environ):
         client = await gateway.waiting(fleet, chat(stream=True))
         await asyncio.sleep(0.03)
         launcher.ready()
@@ -151,7 +151,7 @@ async def test_a_reader_that_stands_still_costs_lines_and_no_request(gateway, aw
     reading, writing = os.pipe()
     gateway.server.settings = replace(gateway.settings, access_log=f"/dev/fd/{writing}")
     await awake()
-    async with recording(gateway.server, {}, "boot-1"):
+    async with recording(gateway.server, "boot-1", {}):
         log = gateway.server.recorder.access_log
         client = await gateway.client()
 

@@ -7,23 +7,17 @@ from pathlib import Path
 import pytest
 from torpor_gateway.recording import recording
 
-from tests.integration.gateway.collector import Collector
+from tests.integration.gateway.collector import collector
 from tests.integration.gateway.harness import chat, request, until
 from tests.integration.gateway.scripted import DONE, SSE_HEAD, TOKEN, Server, chunk, json_answer
 from tests.ports import free_port
+
+__all__ = ["collector"]
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"traceparent: 00-{TRACE}-{SPAN}-01\r\ntracestate: a=1, b=2\r\n"
 PAGE = Path(__file__).parents[3] / "docs/reference/tracing.md"
 INTERNAL, SERVER, CLIENT = 1, 2, 3
-
-
-@pytest.fixture
-async def collector():
-    collector = Collector()
-    await collector.open()
-    yield collector
-    await collector.close()
 
 
 @pytest.fixture
@@ -36,7 +30,7 @@ async def traced(gateway, collector):
                 "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port or collector.port}",
                 "OTEL_BSP_SCHEDULE_DELAY": "20",
             } | variables
-            await stack.enter_async_context(recording(gateway.server, environ, "boot-1"))
+            await stack.enter_async_context(recording(gateway.server, "boot-1", environ))
             return gateway.server.recorder.exporter
 
         yield begin
@@ -286,7 +280,7 @@ async def test_a_collector_that_is_away_costs_spans_and_no_request(
 
 async def test_the_last_spans_are_sent_in_the_end(gateway, awake, collector):
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}"}
-    async with recording(gateway.server, environ, "boot-1"):
+    async with recording(gateway.server, "boot-1", environ):
         await awake()
         assert (await gateway.ask(chat())).status == 200
         assert collector.spans == []
