@@ -5,6 +5,7 @@ import time
 from e2e.support.fleets import fails
 from e2e.support.load import Load
 from e2e.support.waiting import until
+from e2e.support.watch import Watch
 
 SECONDS_TO_NAME_THE_REASON = 30
 LONE = "example.com/lone-accelerator"
@@ -85,16 +86,29 @@ def head_start(world):
         )
         fleet.wait_replicas(1)
         (before,) = revisions(fleet)
-        with Load(world.gateway, fleet.model, clients=3, max_tokens=60, pause=0.5) as load:
+        with (
+            Watch(world.cluster, "inferenceservices", ns) as services,
+            Load(world.gateway, fleet.model, clients=3, max_tokens=60, pause=0.5) as load,
+        ):
             fleet.patch(engine={"args": NEW})
             until("the new pod finds no room", lambda: len(fleet.pods()) == 2)
             scheduled = until("it is told", lambda: fleet.condition("PodsScheduled"))
-            condition = fleet.wait("Progressing", "True", "InPlaceRollout", seconds=100)
+            # True only until the one old pod is told to go, which a poll may miss.
+            condition = until("it goes in place", lambda: went_in_place(services), seconds=240)
             until("only the new revision is left", lambda: before not in revisions(fleet))
             fleet.wait_replicas(1)
             tally = load.end()
         done = fleet.wait("Progressing", "False")
         return scheduled, condition, tally, done, fleet.ready_pods()
+
+
+def went_in_place(watch):
+    """The condition that said so, if a watch of inferenceservices saw it."""
+    for seen in list(watch.events):
+        for condition in seen.object.get("status", {}).get("conditions", []):
+            if (condition["type"], condition["reason"]) == ("Progressing", "InPlaceRollout"):
+                return condition
+    return None
 
 
 def test_without_a_spare_gpu_it_goes_in_place_with_requests_held(early):
