@@ -97,7 +97,7 @@ def run(one: Break) -> tuple[bool, str]:
     green = [test for test in one.tests if not any(name.startswith(test) for name in failed)]
     if green:
         return False, f"STILL GREEN: {', '.join(green)}"
-    reason = re.search(r"^(?:FAILED|ERROR) \S+ - (.+)$", told, re.MULTILINE)
+    reason = re.search(r"^(?:FAILED|ERROR) .+? - (.+)$", told, re.MULTILINE)
     return True, f"red: {', '.join(failed)} ({reason.group(1)[:150] if reason else 'no reason given'})"
 
 

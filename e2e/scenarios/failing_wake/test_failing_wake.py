@@ -12,7 +12,7 @@ import pytest
 from e2e.support.chat import Outcome, chat_now
 from e2e.support.fleets import fails
 
-HOLD = 40
+HOLD = 60  # seconds in which five pods come to be on a busy node, fail, and are named
 SECONDS_TO_NAME_THE_REASON = 30
 # What is broken, and the reason that has to be named.
 BROKEN = {

@@ -29,7 +29,7 @@ def test_a_wake_survives_it(make, own, kill_leader, moment):
         held.end().must_be_whole(at_least=6)
         # The successor has an empty memory: it may put the fleet to sleep only after a whole idle time of
         # its own.
-        fleet.wait_asleep(seconds=90)
+        fleet.wait_asleep()
     assert [count for _, count in replica_changes(watch, "waker-engines")] == [0, 1, 0]
 
 
@@ -56,5 +56,5 @@ def test_a_scale_down_survives_it(make, own, kill_leader):
         until("some more traffic", lambda: len(load.outcomes) > 12)
         tally = load.end()
         assert min(count for _, count in replica_changes(watch, "stepper-engines")) == 1
-        fleet.wait_asleep(seconds=90)
+        fleet.wait_asleep()
     tally.must_be_whole(at_least=12)

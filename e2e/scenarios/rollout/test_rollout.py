@@ -65,15 +65,6 @@ def test_a_bad_image_stops_the_rollout_and_not_the_service(world, make):
     fleet.wait("Ready", reason="Serving")
 
 
-def told_in_place(services):
-    """The condition Progressing of a watch of inferenceservices when it said that the rollout is in place."""
-    for seen in list(services.events):
-        for condition in (seen.object.get("status") or {}).get("conditions", ()):
-            if (condition["type"], condition["reason"]) == ("Progressing", "InPlaceRollout"):
-                return condition
-    return None
-
-
 def head_start(world):
     """Roll a fleet that has the only accelerator of its kind; nearly all of it is waiting for the 60
     seconds.
@@ -96,19 +87,28 @@ def head_start(world):
         fleet.wait_replicas(1)
         (before,) = revisions(fleet)
         with (
-            # A look may miss it: the state ends as soon as the old pod stops.
             Watch(world.cluster, "inferenceservices", ns) as services,
             Load(world.gateway, fleet.model, clients=3, max_tokens=60, pause=0.5) as load,
         ):
             fleet.patch(engine={"args": NEW})
             until("the new pod finds no room", lambda: len(fleet.pods()) == 2)
             scheduled = until("it is told", lambda: fleet.condition("PodsScheduled"))
-            condition = until("it goes in place", lambda: told_in_place(services), seconds=100)
+            # True only until the one old pod is told to go, which a poll may miss.
+            condition = until("it goes in place", lambda: went_in_place(services), seconds=240)
             until("only the new revision is left", lambda: before not in revisions(fleet))
             fleet.wait_replicas(1)
             tally = load.end()
         done = fleet.wait("Progressing", "False")
         return scheduled, condition, tally, done, fleet.ready_pods()
+
+
+def went_in_place(watch):
+    """The condition that said so, if a watch of inferenceservices saw it."""
+    for seen in list(watch.events):
+        for condition in seen.object.get("status", {}).get("conditions", []):
+            if (condition["type"], condition["reason"]) == ("Progressing", "InPlaceRollout"):
+                return condition
+    return None
 
 
 def test_without_a_spare_gpu_it_goes_in_place_with_requests_held(early):
