@@ -102,6 +102,10 @@ class ClientConnection(asyncio.Protocol):
             if len(reader.ahead) > _MAX_AHEAD and self.transport is not None:
                 self.transport.pause_reading()
             return
+        if not self._started and self._server.turns.later(self):
+            self._begin()
+            self._reader.ahead += data
+            return
         self._feed(data)
 
     def pause_writing(self) -> None:
@@ -120,11 +124,19 @@ class ClientConnection(asyncio.Protocol):
 
     # --- requests ---
 
+    def take_up(self) -> None:
+        """Begin with a request that came in a turn that had enough of them."""
+        if self.transport is not None and not self.transport.is_closing():
+            self._go_on()
+
+    def _begin(self) -> None:
+        self._started = True
+        self.wait_until = self._server.loop.time() + self.settings.header_seconds
+
     def _feed(self, data: bytes) -> None:
         reader, server = self._reader, self._server
         if not self._started:
-            self._started = True
-            self.wait_until = server.loop.time() + self.settings.header_seconds
+            self._begin()
         try:
             reader.feed(data)
             if reader.head is not None and not self._judged:
