@@ -103,11 +103,11 @@ class ClientConnection(asyncio.Protocol):
             if len(reader.ahead) > _MAX_AHEAD and self.transport is not None:
                 self.transport.pause_reading()
             return
-        if reader.head is None and not reader.ahead:
-            known = self._server.heads.recall(data)
-            if known is not None and self._take_up(*known):
-                return
-        self._feed(data)
+        if not self._started and self._server.turns.later(self):
+            self._begin()
+            reader.ahead += data
+            return
+        self._receive(data)
 
     def pause_writing(self) -> None:
         """The client is slower than its engine: stop the engine's side."""
@@ -125,7 +125,24 @@ class ClientConnection(asyncio.Protocol):
 
     # --- requests ---
 
-    def _take_up(self, head: RequestHead, body: bytes) -> bool:
+    def take_up(self) -> None:
+        """Begin with a request that came in a turn that had enough of them."""
+        self._go_on()
+
+    def _begin(self) -> None:
+        self._started = True
+        self.wait_until = self._server.loop.time() + self.settings.header_seconds
+
+    def _receive(self, data: bytes) -> None:
+        """Take up what came, the short way where it is a whole request whose head is known."""
+        reader = self._reader
+        if reader.head is None and not reader.ahead:
+            known = self._server.heads.recall(data)
+            if known is not None and self._take_known(*known):
+                return
+        self._feed(data)
+
+    def _take_known(self, head: RequestHead, body: bytes) -> bool:
         """Take up a whole request whose head is known; False, and nothing done, if it has to be refused."""
         server = self._server
         try:
@@ -145,8 +162,7 @@ class ClientConnection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         reader, server = self._reader, self._server
         if not self._started:
-            self._started = True
-            self.wait_until = server.loop.time() + self.settings.header_seconds
+            self._begin()
         try:
             reader.feed(data)
             if reader.head is not None and not self._judged:
@@ -347,7 +363,8 @@ class ClientConnection(asyncio.Protocol):
             and self.transport is not None
             and not self.transport.is_closing()
         ):
-            self._feed(b"")
+            data, self._reader.ahead = self._reader.ahead, b""
+            self._receive(data)
 
     def close(self) -> None:
         """Close once the client has taken what was written; if it does not, the sweep cuts it off."""

@@ -28,6 +28,7 @@ from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
 from torpor_gateway.settings import Settings
+from torpor_gateway.turns import Turns
 
 if TYPE_CHECKING:
     from torpor_gateway.trail import Recorder
@@ -45,6 +46,7 @@ class Server:
         self.registry = registry
         self.loop = loop
         self.gate = Gate(loop.time)
+        self.turns = Turns(loop)
         self.draining = False
         self.cors = Cors(settings.cors_origins)
         self.heads = KnownHeads(settings.max_body_bytes)
