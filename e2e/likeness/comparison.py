@@ -83,7 +83,7 @@ def simulated(names: Sequence[str], max_model_len: int, *more: str) -> Iterator[
             return found[1] if found else ""
 
         try:
-            yield until("the simulated engine serves", address, seconds=30)
+            yield until("the simulated engine serves", address, seconds=120)
         finally:
             process.kill()
 

@@ -1,9 +1,11 @@
 """What the gateway says in its own name: error bodies, error events and heads, in the shape of the path.
 
-Clients are OpenAI's, Anthropic's and many others', so an error is `{"error": {message, type, param, code}}`;
-on Anthropic's path the same object carries `"type": "error"` too. Once a stream has begun the status is spent
-and an error is an event. `code` is a reason from the API's constants where the fleet's state is the cause, so
-that the word in a client's log is the word in `kubectl get`.
+Clients are OpenAI's, Anthropic's and many others', so an error is `{"error": {message, type, param, code}}`.
+On Anthropic's paths it is wrapped as its clients expect: `"type": "error"` beside it, its type one of the
+words that they know, the code once more where they look for a cause (`details.error_code`), and the request's
+id in the body and in a header of their name. Once a stream has begun the status is spent and an error is an
+event. `code` is a reason from the API's constants where the fleet's state is the cause, so that the word in a
+client's log is the word in `kubectl get`.
 
 Retry-After above 60 s comes with `x-should-retry: false`: OpenAI's client waits for it up to a limit, others
 come back within a second and hammer a fleet that cannot answer.
@@ -37,7 +39,12 @@ _TYPES = {
     503: "service_unavailable_error",
     504: "timeout_error",
 }
-_ANTHROPIC_TYPES = {401: "authentication_error"}  # where its words are others than OpenAI's
+# By type, and by code where one type of OpenAI's is two of Anthropic's.
+_ANTHROPIC_TYPES = {
+    "invalid_api_key": "authentication_error",
+    "service_unavailable_error": "overloaded_error",
+    "upstream_error": "api_error",
+}
 HAMMER_SECONDS = 60
 
 
@@ -62,19 +69,30 @@ class Refusal(Exception):  # noqa: N818
         return {"message": self.message, "type": kind, "param": self.param, "code": self.code}
 
 
-def body(refusal: Refusal, shape: Shape) -> bytes:
+def body(refusal: Refusal, shape: Shape, request_id: bytes = b"") -> bytes:
     """Return the JSON body of an error."""
     if shape is Shape.ANTHROPIC:
-        kind = _ANTHROPIC_TYPES.get(refusal.status)
-        error = refusal.error | {"type": kind} if kind else refusal.error
-        return orjson.dumps({"type": "error", "error": error})
+        value = _anthropic(refusal.error)
+        return orjson.dumps(value | {"request_id": request_id.decode()} if request_id else value)
     return orjson.dumps({"error": refusal.error})
+
+
+def _anthropic(error: dict[str, Any]) -> dict[str, Any]:
+    """Put an error of ours, or of an engine, into the words and the wrapping of Anthropic's API."""
+    code, kind = error.get("code"), error.get("type")
+    if isinstance(code, int):  # an engine's, which names its errors after the classes of its program
+        kind = _TYPES.get(code, kind)
+    if not isinstance(kind, str) or kind not in _TYPES.values():
+        kind = "api_error"
+    kind = _ANTHROPIC_TYPES.get(str(code), _ANTHROPIC_TYPES.get(kind, kind))
+    details = {"details": {"error_code": code}} if isinstance(code, str) else {}
+    return {"type": "error", "error": error | {"type": kind} | details}
 
 
 def event(error: dict[str, Any], shape: Shape) -> bytes:
     """Return the SSE event that says, in a stream that has begun, that it failed."""
     if shape is Shape.ANTHROPIC:
-        return b"event: error\ndata: " + orjson.dumps({"type": "error", "error": error}) + b"\n\n"
+        return b"event: error\ndata: " + orjson.dumps(_anthropic(error)) + b"\n\n"
     if shape is Shape.RESPONSES:
         # A client that knows the event reads the members beside `type`, one that does not reads `error`.
         detail = {"code": error.get("code"), "message": error.get("message"), "param": error.get("param")}
@@ -108,7 +126,11 @@ def refuse(
     extra += refusal.headers
     if request_id:
         extra += b"x-request-id: %b\r\n" % request_id
-    return whole(refusal.status, body(refusal, shape), extra=extra, close=close, head_only=head_only)
+        if shape is Shape.ANTHROPIC:
+            extra += b"request-id: %b\r\n" % request_id
+    return whole(
+        refusal.status, body(refusal, shape, request_id), extra=extra, close=close, head_only=head_only
+    )
 
 
 def no_content(extra: bytes) -> bytes:
@@ -146,7 +168,7 @@ def error_of(content: bytes, status: int) -> dict[str, Any]:
     if isinstance(value, dict):
         inner = value.get("error")
         if isinstance(inner, dict):
-            return inner
+            return {"code": status} | inner
         if isinstance(value.get("message"), str):
             return {
                 "message": value["message"],

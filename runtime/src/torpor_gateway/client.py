@@ -230,6 +230,8 @@ class ClientConnection(asyncio.Protocol):
     def _refuse_now(self, refusal: Refusal) -> None:
         """Refuse what cannot be read to its end: the connection cannot be used after it."""
         head = self._reader.head
+        if head is not None and not head.request_id:  # refused before it was judged
+            head.request_id = self._server.next_id()
         self._keep = False
         self.refuse(refusal, shape_of(head.path) if head else Shape.OPENAI)
         self._linger()

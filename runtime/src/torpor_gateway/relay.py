@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 KEEP_BYTES = 64 * 1024  # of a unary answer, before it flows
 _MAX_EVENT = 4 << 20  # a longer one flows unseparated
-_ABORTED = (b'"finish_reason":"abort"', b'"finish_reason": "abort"')
+# The third is how vLLM says it on /v1/messages, where a stream that is complete says why it ended.
+_ABORTED = (b'"finish_reason":"abort"', b'"finish_reason": "abort"', b'"delta":{"stop_reason":null')
+# What /v1/responses says before it has computed anything: kept for the first event that is an answer.
+_PRELUDE = (b"event: response.created\n", b"event: response.in_progress\n", b"event: response.queued\n")
 _COMMENT = ord(":")
 _OWN_STATUS_SECONDS = 5.0  # Retry-After of an engine that says that it is full and not for how long
 
@@ -192,13 +195,19 @@ class StreamRelay:
         """Pass `block` on; False if the exchange took another turn."""
         exchange = self._exchange
         first = first_event(block) if not exchange.data_sent or block[0] == _COMMENT else block
+        if first is None and _PRELUDE[0] in block:
+            self._tail = block + self._tail
+            return True
         if first is not None and not exchange.data_sent:
             kind = _reason_in_event(exchange, first)
             if kind and (kind != "overloaded" or _another(exchange)):
                 exchange.retry(kind, f"{_pod(exchange)} ended the stream before its first token")
                 return False
-        if _ABORTED[0] in block or _ABORTED[1] in block:
-            exchange.break_off(f"{_pod(exchange)} stopped")
+        if _ABORTED[0] in block or _ABORTED[1] in block or _ABORTED[2] in block:
+            if exchange.data_sent:
+                exchange.break_off(f"{_pod(exchange)} stopped")
+            else:
+                exchange.retry("aborted", f"{_pod(exchange)} stopped")
             return False
         if not exchange.head_sent:
             exchange.begin(_head(self._response))
@@ -267,9 +276,11 @@ class StreamRelay:
 
 
 def first_event(block: bytes) -> bytes | None:
-    """Return the first event of `block` that is not a comment."""
+    """Return the first event of `block` that is not a comment, and not the announcement of an answer."""
     for event in block.replace(b"\r\n", b"\n").split(b"\n\n"):
-        if any(line and not line.startswith(b":") for line in event.split(b"\n")):
+        if not event.startswith(_PRELUDE) and any(
+            line and not line.startswith(b":") for line in event.split(b"\n")
+        ):
             return event
     return None
 

@@ -76,9 +76,13 @@ LOCAL = PROBES | {MODELS}
 
 
 def shape_of(path: str) -> Shape:
-    """Return the shape of errors on `path`; paths that do not exist answer like OpenAI."""
+    """Return the shape of errors on `path`. One that does not exist answers like OpenAI, below Anthropic's
+    like these.
+    """
     operation = OPERATIONS.get(path)
-    return operation.shape if operation else Shape.OPENAI
+    if operation:
+        return operation.shape
+    return Shape.ANTHROPIC if path.startswith("/v1/messages/") else Shape.OPENAI
 
 
 def allow(method: str) -> str:
