@@ -168,7 +168,8 @@ def error_of(content: bytes, status: int) -> dict[str, Any]:
     if isinstance(value, dict):
         inner = value.get("error")
         if isinstance(inner, dict):
-            return {"code": status} | inner
+            inner.setdefault("code", status)
+            return inner
         if isinstance(value.get("message"), str):
             return {
                 "message": value["message"],
