@@ -21,8 +21,8 @@ Body = Callable[["Site"], "Awaitable[None] | None"]
 class Check:
     """One feature of one client library.
 
-    recorded: its requests are on the tape, under its name. simulated: the simulated engine does what a vLLM of
-    this model does not.
+    recorded: its requests are on the tape, under its name. simulated: the simulated engine does what a vLLM
+    of this model does not.
     """
 
     name: str
