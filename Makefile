@@ -31,7 +31,7 @@ $(VENV)/.ready: pyproject.toml locks/dev.txt | $(UV)
 	@touch $@
 
 lock: $(UV)  ## resolve the dependencies again and write locks/
-	@for part in dev operator gateway engine; do \
+	@for part in dev operator gateway engine native; do \
 	  $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --extra $$part -o locks/$$part.txt pyproject.toml; done
 
@@ -59,7 +59,10 @@ test: check integration e2e  ## everything a fresh machine can run, with one sce
 
 integration: setup  ## against a real etcd and kube-apiserver, real sockets, and the chart as Helm renders it
 	@echo "==> control plane for the integration tests" && $(PYTHON) -m e2e.cluster build
-	@echo "==> integration tests" && $(BIN)/pytest -q -n 4 --dist loadfile tests/integration tests/charts
+	@echo "==> the gateway on real sockets, compiled as in its image" && \
+	  PYTHONPATH=$$($(BIN)/python -m e2e.cluster.native) $(BIN)/pytest -q -n 4 tests/integration/gateway
+	@echo "==> integration tests" && \
+	  $(BIN)/pytest -q -n 4 --dist loadfile tests/integration tests/charts --ignore tests/integration/gateway
 
 charts: setup  ## of these, the rendered chart alone
 	@$(PYTHON) -m e2e.cluster build

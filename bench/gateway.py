@@ -31,6 +31,7 @@ from bench.dataplane import cells, peers, table
 from bench.dataplane.cells import Gateway
 from bench.dataplane.install import InstallError
 from bench.dataplane.processes import StartError
+from e2e.cluster import native
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,8 +75,13 @@ def arguments() -> argparse.Namespace:
         default=sys.executable,
         help="the interpreter of ours, of the same version as this one; the images have Debian's",
     )
+    parser.add_argument(
+        "--interpreted", action="store_true", help="ours from its sources, not compiled as in its image"
+    )
     options = parser.parse_args()
     peers.ours["python"] = options.python
+    if not options.interpreted:
+        peers.ours["tree"] = str(native.tree() or "")
     options.against = [name for name in options.against.split(",") if name]
     unknown = sorted(set(options.against) - set(peers.PEERS))
     if unknown:

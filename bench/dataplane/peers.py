@@ -16,7 +16,8 @@ from bench.dataplane import install
 from bench.dataplane.client import MODEL
 
 OURS = "torpor"
-ours = {"python": sys.executable}  # the interpreter of our gateway and of the floor
+# The interpreter of our gateway and of the floor; the folder with the gateway compiled, "" for the checkout.
+ours = {"python": sys.executable, "tree": ""}
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,9 @@ def fleet(engines: tuple[int, ...], **more: object) -> str:
 
 def _python() -> tuple[str, dict[str, str]]:
     """Return the interpreter for what is ours, and the environment in which it finds our packages."""
-    if ours["python"] == sys.executable:
-        return sys.executable, {}
     packages = [path for path in sys.path if path and not Path(path).is_relative_to(sys.base_prefix)]
-    return ours["python"], {"PYTHONPATH": os.pathsep.join(packages)}
+    tree = [ours["tree"]] if ours["tree"] else []
+    return ours["python"], {"PYTHONPATH": os.pathsep.join([*tree, *packages])}
 
 
 def torpor(place: Place, *flags: str, **more: object) -> Start:
@@ -66,7 +66,8 @@ def torpor(place: Place, *flags: str, **more: object) -> Start:
         python, "-m", "torpor_gateway", "--static", path, "--listen", f"127.0.0.1:{place.port}",
         "--demand", f"127.0.0.1:{place.others[0]}", "--admin", f"127.0.0.1:{place.others[1]}", *flags,
     )  # fmt: skip
-    return Start(command, environment, f"this checkout on {python}")
+    how = "compiled" if ours["tree"] else "interpreted"
+    return Start(command, environment, f"this checkout, {how}, on {python}")
 
 
 def _splice(place: Place) -> Start:

@@ -34,13 +34,14 @@ SOURCES = {
     "operator": ("operator/src/torpor",),
     "gateway": (
         "operator/src/torpor/__init__.py", "operator/src/torpor/api", "operator/src/torpor/dispatch",
-        "runtime/src/torpor_gateway",
+        "runtime/src/torpor_gateway", "runtime/native", "locks/native.txt",
     ),
     "engine": (
         "operator/src/torpor/__init__.py", "operator/src/torpor/simulate", "runtime/src/torpor_sim",
         "runtime/src/torpor_engine",
     ),
 }  # fmt: skip
+BASES = {"operator": (rootfs.BASE,), "gateway": (rootfs.BASE, rootfs.BUILD), "engine": (rootfs.BASE,)}
 VLLM_NAME = f"localhost/torpor-vllm-cpu:{vllm_env.VERSION}"
 # The guard matters: worker processes import this file again.
 _VLLM_SCRIPT = b"""#!/usr/bin/python3
@@ -102,7 +103,7 @@ def tag(name: str) -> str:
 
 def input_hash(name: str) -> str:
     """Return the hash of everything that goes into an image of this checkout."""
-    digest = hashlib.sha256(rootfs.base_image().digest.encode())
+    digest = hashlib.sha256("".join(rootfs.base_image(base).digest for base in BASES[name]).encode())
     files = [REPOSITORY / DOCKERFILES[name], REPOSITORY / "locks" / f"{name}.txt"]
     for source in SOURCES[name]:
         path = REPOSITORY / source
@@ -139,11 +140,10 @@ def _buildah(name: str, archive: Path) -> None:
         "--storage-opt", "overlay.skip_mount_home=true",
     ]  # fmt: skip
     log = LOGS / f"image-{name}.log"
-    base = f"{rootfs.NAME}-{rootfs.base_image().digest.removeprefix('sha256:')[:12]}"
-    known = subprocess.run([*program, "inspect", "--type", "image", base], capture_output=True, check=False)
-    if known.returncode:
-        run_logged("taking the base image in", [*program, "pull", f"oci-archive:{rootfs.archive()}"], log)
-        run_logged("naming the base image", [*program, "tag", rootfs.NAME, base], log)
+    bases = [
+        f"--build-arg={argument}={_taken_in(program, base, log)}"
+        for argument, base in zip(("BASE", "BUILD_BASE"), BASES[name], strict=False)
+    ]
     pip_cache, site = CACHE / "pip", python_tools.uv().parents[1] / "lib"
     pip_cache.mkdir(exist_ok=True)
     packages = next(site.glob("python3*/site-packages"))
@@ -157,8 +157,7 @@ def _buildah(name: str, archive: Path) -> None:
     run_logged(
         f"building the image {name}",
         [
-            *program, "bud", "--isolation", "chroot", "--network", "host", "--layers", "--build-arg",
-            f"BASE={base}",
+            *program, "bud", "--isolation", "chroot", "--network", "host", "--layers", *bases,
             *(f"--volume={source}:{target}" for source, target in volumes.items()),
             "--ignorefile", str(HERE / "containerignore"), "--timestamp", "0",
             "--tag", tag(name), "--file", DOCKERFILES[name], ".",
@@ -171,6 +170,17 @@ def _buildah(name: str, archive: Path) -> None:
     run_logged(f"writing the image {name}", push, LOGS / f"image-{name}-push.log")
     temporary.rename(archive)
     say(f"built {tag(name)} ({time.monotonic() - began:.0f} s)")
+
+
+def _taken_in(program: list[str], base: rootfs.Base, log: Path) -> str:
+    """Return the name under which buildah knows a base image, after giving it to it."""
+    name = f"{base.name}-{rootfs.base_image(base).digest.removeprefix('sha256:')[:12]}"
+    known = subprocess.run([*program, "inspect", "--type", "image", name], capture_output=True, check=False)
+    if known.returncode:
+        pull = [*program, "pull", f"oci-archive:{rootfs.archive(base)}"]
+        run_logged(f"taking the {base.kind} image in", pull, log)
+        run_logged(f"naming the {base.kind} image", [*program, "tag", base.name, name], log)
+    return name
 
 
 def _storage() -> Path:

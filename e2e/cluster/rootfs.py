@@ -1,7 +1,8 @@
-"""The base image: Debian with Python, made by debootstrap where no registry of images can be reached.
+"""The base images: Debian with Python, made by debootstrap where no registry of images can be reached.
 
-The public images build on `python:3.11-slim-bookworm`. This is its stand-in with the same interpreter version
-and C library, and nothing that a container of ours uses comes from elsewhere.
+The public images build on `python:3.11-slim-bookworm`, and what they compile on `python:3.11-bookworm`. These
+are their stand-ins with the same interpreter version and C library, and nothing that a container of ours uses
+comes from elsewhere.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from e2e.cluster import debian
 from e2e.cluster.locking import build_lock
@@ -18,10 +20,8 @@ from e2e.cluster.oci import Image, Layer, image, layer_from, write_archive
 from e2e.cluster.paths import IMAGES, LOGS
 from e2e.cluster.progress import run_logged, say
 
-NAME = "localhost/torpor-base:bookworm"
-_RECIPE = 1  # raise it when the same inputs should give something else
 _SUITE = "bookworm"
-_PACKAGES = ("python3", "ca-certificates")
+_RECIPE = 1  # raise it when the same inputs should give something else
 # Without a use in a container, or only for installing more packages.
 _TRIM = (
     "usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*", "usr/share/i18n/*",
@@ -33,43 +33,66 @@ _TRIM = (
 )  # fmt: skip
 
 
-def base_image() -> Image:
-    """Return the base image, making it if it is not in the cache (under a minute)."""
-    key = hashlib.sha256(f"{_RECIPE}{_SUITE}{_PACKAGES}{_TRIM}".encode()).hexdigest()[:12]
-    folder = IMAGES / f"base-{key}"
-    with build_lock("base-image"):
+class Base(NamedTuple):
+    """An image of Debian packages. `kind` names it on this machine."""
+
+    kind: str
+    packages: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        return f"localhost/torpor-{self.kind}:{_SUITE}"
+
+    @property
+    def key(self) -> str:
+        """What tells one content from another."""
+        return hashlib.sha256(f"{_RECIPE}{_SUITE}{self.packages}{_TRIM}".encode()).hexdigest()[:12]
+
+
+BASE = Base("base", ("python3", "ca-certificates"))
+# With a compiler: what Dockerfiles call BUILD_BASE. Python's headers and a C library to compile against.
+BUILD = Base("build", (*BASE.packages, "gcc", "libc6-dev", "libpython3.11-dev"))
+
+
+def base_image(base: Base = BASE) -> Image:
+    """Return a base image, making it if it is not in the cache (about a minute)."""
+    folder = IMAGES / f"{base.kind}-{base.key}"
+    with build_lock(f"{base.kind}-image"):
         if not (folder / "archive.tar").exists():
-            _make(folder)
+            _make(base, folder)
     digest, size = (folder / "layer.digest").read_text().split()
-    return _image(Layer(digest, int(size), folder / "layer.tar"))
+    return _image(base, Layer(digest, int(size), folder / "layer.tar"))
 
 
-def archive() -> Path:
-    """Return the base image as an OCI archive."""
-    layer = base_image().layers[0]
+def archive(base: Base = BASE) -> Path:
+    """Return a base image as an OCI archive."""
+    layer = base_image(base).layers[0]
     assert isinstance(layer.source, Path)
     return layer.source.with_name("archive.tar")
 
 
-def _image(layer: Layer) -> Image:
+def _image(base: Base, layer: Layer) -> Image:
     return image(
-        NAME,
+        base.name,
         [layer],
         {"Cmd": ["python3"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
     )
 
 
-def _make(folder: Path) -> None:
+def _make(base: Base, folder: Path) -> None:
     debian.ensure(debian.IMAGE_PARTS)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for old in IMAGES.glob(".base-*"):
+    for old in IMAGES.glob(f".{base.kind}-*"):
         remove_tree(old)
-    log = LOGS / "debootstrap.log"
-    say(f"making the base image from Debian {_SUITE} packages ({log})")
-    temporary = Path(tempfile.mkdtemp(dir=IMAGES, prefix=".base-"))
+    log = LOGS / f"debootstrap-{base.kind}.log"
+    say(f"making the {base.kind} image from Debian {_SUITE} packages ({log})")
+    temporary = Path(tempfile.mkdtemp(dir=IMAGES, prefix=f".{base.kind}-"))
     try:
         root = temporary / "root"
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root)]
+        command = [
+            "debootstrap", "--variant=minbase", f"--include={','.join(base.packages)}", _SUITE, str(root),
+        ]  # fmt: skip
         if mirror := os.environ.get("TORPOR_DEBIAN_MIRROR"):
             command.append(mirror)
         seconds = run_logged("debootstrap", command, log)
@@ -79,13 +102,13 @@ def _make(folder: Path) -> None:
         layer = layer_from([(root, "/")], made / "layer.tar")
         (made / "layer.digest").write_text(f"{layer.digest} {layer.size}")
         with (made / "archive.tar").open("wb") as target:
-            write_archive(_image(layer), target)
+            write_archive(_image(base, layer), target)
         remove_tree(folder)
         made.rename(folder)
-        made_before = sorted(IMAGES.glob("base-*"), key=lambda path: path.stat().st_mtime)
+        made_before = sorted(IMAGES.glob(f"{base.kind}-*"), key=lambda path: path.stat().st_mtime)
         for old in made_before[:-2]:
             remove_tree(old)
-        say(f"made the base image ({seconds:.0f} s, {layer.size >> 20} MiB)")
+        say(f"made the {base.kind} image ({seconds:.0f} s, {layer.size >> 20} MiB)")
     finally:
         remove_tree(temporary)
 

@@ -16,6 +16,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from torpor_gateway import exchange
 from torpor_gateway.answers import Refusal
 from torpor_gateway.demand import Demand
 from torpor_gateway.doors import Door, Visit
@@ -31,6 +32,8 @@ from torpor_gateway.settings import Settings, SettingsError, address
 from torpor_gateway.static import StaticError, StaticSource
 
 log = logging.getLogger(__name__)
+
+COMPILED = not exchange.__file__.endswith(".py")  # the data path, as in the image (runtime/native)
 
 
 class Process:
@@ -75,7 +78,8 @@ class Process:
             gc.freeze()  # what is here now stays: the collector need not look at it again
             host, port = address("listen", settings.listen)
             port = await server.listen(host, port, shared=self._supervisor is not None)
-            log.info("listening on %s:%d, %d fleets", host, port, len(registry.fleets))
+            how = "compiled" if COMPILED else "interpreted"
+            log.info("listening on %s:%d, %d fleets, data path %s", host, port, len(registry.fleets), how)
             if self._supervisor is not None:
                 pipe = await Pipe.open(self._supervisor)
                 talk = loop.create_task(self._talk(pipe, server, demand))

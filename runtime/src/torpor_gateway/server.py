@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import orjson
@@ -67,7 +67,7 @@ class Server:
             lambda: ClientConnection(self), host, port, backlog=2048, reuse_port=shared or None
         )
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-        return int(self._listener.sockets[0].getsockname()[1])
+        return int(cast("Any", self._listener).sockets[0].getsockname()[1])  # uvloop's is a list
 
     def stop_accepting(self) -> None:
         """Refuse new connections; those that are open go on."""

@@ -39,8 +39,10 @@ async def test_lines_spans_and_histograms_of_two_workers_add_up(run, connect, tm
     assert await site.metric('torpor_gateway_spans_total{result="dropped"}') == 0
     await site.until_metric('torpor_gateway_access_log_lines_total{result="written"}', COUNT)
     for name in ("time_to_first_token_seconds", "stream_tokens_per_second"):
-        assert await site.metric(f"torpor_gateway_{name}_count{{{FLEET}}}") == COUNT
-        assert await site.metric(f'torpor_gateway_{name}_bucket{{le="+Inf",{FLEET}}}') == COUNT
+        counted = await site.metric(f"torpor_gateway_{name}_count{{{FLEET}}}")
+        # Tokens that a busy machine brings in one piece have no speed.
+        assert counted == COUNT or (name.startswith("stream") and 0 < counted < COUNT)
+        assert await site.metric(f'torpor_gateway_{name}_bucket{{le="+Inf",{FLEET}}}') == counted
     assert await site.metric(f"torpor_gateway_queue_seconds_count{{{FLEET}}}") == 0
 
     client = await connect(port)
