@@ -121,6 +121,30 @@ OBJECTIVES = Counter(
 COLD_START_SECONDS = Gauge(
     "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
 )
+COLD_START_P95_SECONDS = Gauge(
+    "torpor_fleet_cold_start_p95_seconds",
+    "Seconds within which 95 of 100 of the last cold starts ended.",
+    FLEET,
+    registry=REGISTRY,
+)
+COLD_START_PHASE_SECONDS = Gauge(
+    "torpor_fleet_cold_start_phase_seconds",
+    "The phases of the last cold start, as its launcher told them.",
+    [*FLEET, "phase"],
+    registry=REGISTRY,
+)
+WORK = Gauge(
+    "torpor_fleet_work_replicas",
+    "Replicas that the work which arrives now would keep busy; absent where it is no signal or not known.",
+    FLEET,
+    registry=REGISTRY,
+)
+FORECAST = Gauge(
+    "torpor_fleet_forecast_work_replicas",
+    "The same for the busiest minute that is foreseen within a cold start; absent where nothing is foreseen.",
+    FLEET,
+    registry=REGISTRY,
+)
 PREFILL_BUDGET = Gauge(
     "torpor_fleet_prefill_budget_tokens",
     "Tokens of one step that engines are started with; absent where the fleet sets none.",
@@ -135,6 +159,7 @@ CONDITION = Gauge(
 _OF_FLEETS: tuple[Gauge | Counter, ...] = (
     *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
     *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
+    *(COLD_START_P95_SECONDS, COLD_START_PHASE_SECONDS, WORK, FORECAST),
     *(
         DECISIONS,
         WAKES,

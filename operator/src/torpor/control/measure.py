@@ -29,7 +29,12 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
     if cold.last is not None:
         metrics.COLD_START_SECONDS.labels(*key).set(cold.last)
     now = set()
-    for gauge, labels, value in (*_decided(facts), *_hours(facts.world.hours), *_engine(status)):
+    for gauge, labels, value in (
+        *_decided(facts),
+        *_hours(facts.world.hours),
+        *_engine(status),
+        *_cold(cold),
+    ):
         gauge.labels(*key, *labels).set(value)
         now.add((gauge, (*key, *labels)))
     for gauge, labels in before - now:
@@ -46,6 +51,7 @@ def _decided(facts: Facts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
     if decision.recommended is not None:
         yield metrics.RECOMMENDED, (), decision.recommended
     yield from _signals(decision)
+    yield from _work(decision)
     for line in decision.clamps:
         yield metrics.CLAMP, (line.name,), line.after - line.before
 
@@ -57,6 +63,23 @@ def _signals(decision: Decision) -> Iterator[tuple[Gauge, tuple[str, ...], float
             yield metrics.SIGNAL, (reading.name,), reading.value
         if reading.raw is not None:
             yield metrics.SIGNAL_REPLICAS, (reading.name,), reading.raw
+
+
+def _work(decision: Decision) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    basis = decision.basis
+    if basis is None:
+        return
+    if basis.need is not None and basis.requests is not None:
+        yield metrics.WORK, (), basis.need.work
+    if basis.foreseen is not None:
+        yield metrics.FORECAST, (), basis.foreseen
+
+
+def _cold(cold: ColdStarts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    if cold.p95 is not None:
+        yield metrics.COLD_START_P95_SECONDS, (), cold.p95
+    for phase, seconds in cold.phases:
+        yield metrics.COLD_START_PHASE_SECONDS, (phase,), seconds
 
 
 def _engine(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
