@@ -29,7 +29,12 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
     if cold.last is not None:
         metrics.COLD_START_SECONDS.labels(*key).set(cold.last)
     now = set()
-    for gauge, labels, value in (*_decided(facts), *_hours(facts.world.hours), *_engine(status)):
+    for gauge, labels, value in (
+        *_decided(facts),
+        *_hours(facts.world.hours),
+        *_engine(status),
+        *_price(status),
+    ):
         gauge.labels(*key, *labels).set(value)
         now.add((gauge, (*key, *labels)))
     for gauge, labels in before - now:
@@ -64,6 +69,13 @@ def _engine(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ..
     tokens = engine.get("maxNumBatchedTokens") if isinstance(engine, Mapping) else None
     if tokens is not None:
         yield metrics.PREFILL_BUDGET, (), tokens
+
+
+def _price(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    saved = status.get("saved")
+    price = saved.get("pricePerGpuHour") if isinstance(saved, Mapping) else None
+    if price is not None:
+        yield metrics.PRICE, (), float(price)
 
 
 def _hours(hours: object) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
