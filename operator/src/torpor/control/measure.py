@@ -34,6 +34,9 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
         *_hours(facts.world.hours),
         *_engine(status),
         *_cold(cold),
+
+
+        *_price(status),
     ):
         gauge.labels(*key, *labels).set(value)
         now.add((gauge, (*key, *labels)))
@@ -87,6 +90,13 @@ def _engine(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ..
     tokens = engine.get("maxNumBatchedTokens") if isinstance(engine, Mapping) else None
     if tokens is not None:
         yield metrics.PREFILL_BUDGET, (), tokens
+
+
+def _price(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    saved = status.get("saved")
+    price = saved.get("pricePerGpuHour") if isinstance(saved, Mapping) else None
+    if price is not None:
+        yield metrics.PRICE, (), float(price)
 
 
 def _hours(hours: object) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
