@@ -171,6 +171,11 @@ def _words(family: str) -> dict[str, frozenset[str]]:
     kinds = frozenset({"prompt", "output"})
     words: dict[str, dict[str, frozenset[str]]] = {
         "torpor_fleet_condition": {"type": frozenset(constants.CONDITION_TYPES)},
+        "torpor_fleet_condition_reason": {
+            "type": frozenset(constants.CONDITION_TYPES),
+            "reason": _reasons(),
+        },
+        "torpor_fleet_hold_limit_seconds": {"kind": frozenset({"stream", "unary"})},
         "torpor_fleet_mode": {"mode": frozenset({constants.AUTO, constants.RECOMMEND, constants.PAUSED})},
         "torpor_fleet_clamp_replicas": {"clamp": _clamps()},
         "torpor_fleet_decision": {"reason": _decided()},
@@ -182,6 +187,7 @@ def _words(family: str) -> dict[str, frozenset[str]]:
         "torpor_gateway_key_tokens": {"kind": kinds},
         "torpor_gateway_routed_prompt_tokens": {"kind": frozenset({"known", "new"})},
         "torpor_gateway_stats_streams": {"state": frozenset({"up", "down"})},
+        "torpor_gateway_cut_answers": {"cause": frozenset({"drain", "engine", "gateway"})},
         "torpor_gateway_requests": {"reason": _reasons()},
         "torpor_operator_gateway_streams": {"state": frozenset({"live", "not live"})},
     }

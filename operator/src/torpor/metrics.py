@@ -121,6 +121,12 @@ OBJECTIVES = Counter(
 COLD_START_SECONDS = Gauge(
     "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
 )
+HOLD_LIMIT_SECONDS = Gauge(
+    "torpor_fleet_hold_limit_seconds",
+    "How long a request may wait for a wake, by kind: stream or unary.",
+    [*FLEET, "kind"],
+    registry=REGISTRY,
+)
 PREFILL_BUDGET = Gauge(
     "torpor_fleet_prefill_budget_tokens",
     "Tokens of one step that engines are started with; absent where the fleet sets none.",
@@ -132,6 +138,11 @@ CONDITION = Gauge(
     [*FLEET, "type"], registry=REGISTRY,
 )  # fmt: skip
 
+CONDITION_REASON = Gauge(
+    "torpor_fleet_condition_reason", "1 for the reason of each condition.", [*FLEET, "type", "reason"],
+    registry=REGISTRY,
+)  # fmt: skip
+
 _OF_FLEETS: tuple[Gauge | Counter, ...] = (
     *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
     *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
@@ -139,7 +150,9 @@ _OF_FLEETS: tuple[Gauge | Counter, ...] = (
         DECISIONS,
         WAKES,
         COLD_START_SECONDS,
+        HOLD_LIMIT_SECONDS,
         CONDITION,
+        CONDITION_REASON,
         ARRIVALS,
         COMPLETED,
         TOKENS,
