@@ -151,6 +151,12 @@ FORECAST = Gauge(
     FLEET,
     registry=REGISTRY,
 )
+HOLD_LIMIT_SECONDS = Gauge(
+    "torpor_fleet_hold_limit_seconds",
+    "How long a request may wait for a wake, by kind: stream or unary.",
+    [*FLEET, "kind"],
+    registry=REGISTRY,
+)
 PREFILL_BUDGET = Gauge(
     "torpor_fleet_prefill_budget_tokens",
     "Tokens of one step that engines are started with; absent where the fleet sets none.",
@@ -166,6 +172,11 @@ PRICE = Gauge(
 CONDITION = Gauge(
     "torpor_fleet_condition", "1 where the condition is True, 0 where False, -1 where Unknown.",
     [*FLEET, "type"], registry=REGISTRY,
+)  # fmt: skip
+
+CONDITION_REASON = Gauge(
+    "torpor_fleet_condition_reason", "1 for the reason of each condition.", [*FLEET, "type", "reason"],
+    registry=REGISTRY,
 )  # fmt: skip
 
 
@@ -235,7 +246,9 @@ _OF_FLEETS: tuple[Gauge | Counter, ...] = (
         DECISIONS,
         WAKES,
         COLD_START_SECONDS,
+        HOLD_LIMIT_SECONDS,
         CONDITION,
+        CONDITION_REASON,
         ARRIVALS,
         COMPLETED,
         TOKENS,

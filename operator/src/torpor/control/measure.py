@@ -11,6 +11,7 @@ from typing import TypeAlias
 from prometheus_client import Gauge
 
 from torpor import metrics
+from torpor.api import constants
 from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts
 from torpor.decide import Decision, Standing
@@ -24,8 +25,10 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
     metrics.DESIRED.labels(*key).set(facts.desired)
     metrics.READY.labels(*key).set(len(facts.world.ready))
     conditions = status.get("conditions")
+    reasons = []
     for item in conditions if isinstance(conditions, list) else ():
         metrics.condition(*key, item["type"], item["status"])
+        reasons.append((metrics.CONDITION_REASON, (item["type"], item["reason"]), 1))
     if cold.last is not None:
         metrics.COLD_START_SECONDS.labels(*key).set(cold.last)
     now = set()
@@ -34,9 +37,9 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
         *_hours(facts.world.hours),
         *_engine(status),
         *_cold(cold),
-
-
         *_price(status),
+        *_held(facts),
+        *reasons,
     ):
         gauge.labels(*key, *labels).set(value)
         now.add((gauge, (*key, *labels)))
@@ -97,6 +100,16 @@ def _price(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...
     price = saved.get("pricePerGpuHour") if isinstance(saved, Mapping) else None
     if price is not None:
         yield metrics.PRICE, (), float(price)
+
+
+def _held(facts: Facts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    """Yield how long requests may wait for a wake; nothing where none is held."""
+    service = facts.world.service
+    if service is None or service.spec.traffic.cold_start.response == constants.RESPONSE_REJECT:
+        return
+    limits = service.spec.traffic.cold_start
+    yield metrics.HOLD_LIMIT_SECONDS, ("stream",), limits.hold_seconds
+    yield metrics.HOLD_LIMIT_SECONDS, ("unary",), min(limits.hold_seconds, limits.unary_hold_seconds)
 
 
 def _hours(hours: object) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
