@@ -10,15 +10,19 @@ It refuses what a hand-made dashboard collects in time: a query without the vari
 described, a colour that means one thing here and another there.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline, timeseries
-from grafana_foundation_sdk.builders import dashboard as build
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import common as kinds
-from grafana_foundation_sdk.models import dashboard as model
+with warnings.catch_warnings():
+    # It would have us use the newer form, which the sidecar does not read.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline, timeseries
+    from grafana_foundation_sdk.builders import dashboard as build
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models import common as kinds
+    from grafana_foundation_sdk.models import dashboard as model
 
 TAG = "torpor"
 SOURCE = kinds.DataSourceRef(type_val="prometheus", uid="${datasource}")
