@@ -7,6 +7,7 @@ from pathlib import Path
 
 from charts.generate import readme, schema, values
 from charts.monitoring import dashboards
+from charts.monitoring.dashboards import table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "torpor"
@@ -24,6 +25,8 @@ def wanted() -> dict[Path, str]:
         texts[CHART / "files" / "crds" / crd.name] = crd.read_text()
     for name, text in dashboards.files().items():
         texts[CHART / "files" / "dashboards" / name] = text
+    page = ROOT / "docs" / "operations" / "dashboards.md"
+    texts[page] = table.insert(page.read_text(), dashboards.BOARDS)
     return texts
 
 
