@@ -3,7 +3,8 @@
 Only what is missing is installed, by one of us at a time: the cluster and the images are prepared side by
 side and both need packages, but dpkg turns a second installer away. Debian's habit of starting a service on
 installation is refused for the moment of the installation, so that no second containerd runs. On another
-distribution this says what to install.
+distribution this says what to install. A program of which only the file is wanted is not installed at all but
+unpacked into the cache, which needs no root.
 """
 
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from e2e.cluster.locking import build_lock
-from e2e.cluster.paths import LOGS
+from e2e.cluster.paths import CACHE, LOGS
 from e2e.cluster.progress import StepFailedError, output_of, run_logged, say
 
 CNI_PLUGINS = Path("/usr/lib/cni")
@@ -84,3 +85,36 @@ def install(packages: Iterable[str]) -> None:
                 _POLICY.unlink()
     if "containerd" in wanted and Path("/run/systemd/system").exists():
         output_of(["systemctl", "disable", "--now", "containerd.service"], check=False)
+
+
+def unpacked(package: str) -> Path:
+    """Return the folder with the files of a Debian package, fetched and unpacked once per user.
+
+    Nothing is installed, no script of the package runs, and what it depends on is not fetched.
+    StepFailedError says what to install by hand where there is no Debian to fetch it from.
+    """
+    folder = CACHE / "debian" / package
+    with build_lock(f"debian-{package}"):
+        if (folder / ".complete").exists():
+            return folder / "root"
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            raise StepFailedError(
+                f"missing on this machine: {package} (Debian's name). Fetched by itself on Debian and "
+                "Ubuntu; elsewhere install its equal, so that its programs are in PATH, and try again"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        log = LOGS / f"debian-{package}.log"
+        fetch = ["apt-get", "download", "-q", package]
+        say(f"fetching Debian's {package}, to be unpacked in the cache")
+        try:
+            run_logged(f"fetching {package}", fetch, log, cwd=folder)
+        except StepFailedError:  # an index that is missing or out of date
+            run_logged("apt-get update", ["apt-get", "update", "-q"], LOGS / "apt-update.log")
+            run_logged(f"fetching {package}", fetch, log, cwd=folder)
+        (archive,) = folder.glob("*.deb")
+        unpack = ["dpkg-deb", "-x", str(archive), str(folder / "root")]
+        run_logged(f"unpacking {package}", unpack, log)
+        archive.unlink()
+        (folder / ".complete").touch()
+        return folder / "root"

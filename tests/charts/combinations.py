@@ -100,6 +100,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     },
     "monitoring": {
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+        "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Models"}},
         "operator.networkPolicy.metricsFrom": PEERS,
         "gateway.networkPolicy.metricsFrom": PEERS,
         "engine.metricsNamespaces": ["prometheus"],

@@ -17,6 +17,8 @@ from torpor_gateway.registry import Registry
 from torpor_gateway.server import Server
 from torpor_gateway.settings import Settings
 
+from charts.monitoring.exposed import of_launcher
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCED_YAML = re.compile(r"```yaml\n(.*?)```|<<'YAML'\n(.*?)\nYAML", re.DOTALL)
@@ -64,11 +66,12 @@ def test_every_code_of_a_refusal_is_listed() -> None:
     assert {code for code in codes if f"`{code}`" not in page} == {"unauthorized"}  # of the demand stream
 
 
-def metrics_pages() -> tuple[str, str]:
-    """Return what the page says of the operator and of the gateway, without its examples."""
+def metrics_pages() -> tuple[str, str, str]:
+    """Return what the page says of the operator, of the gateway and of the launcher, without its examples."""
     page = re.sub(r"```.*?```", "", (ROOT / "docs/reference/metrics.md").read_text(), flags=re.DOTALL)
     operator, gateway = page.split("# Metrics of the gateway\n")
-    return operator, gateway
+    gateway, launcher = gateway.split("# Metrics of the launcher\n")
+    return operator, gateway, launcher
 
 
 def shown(metric: Metric) -> str:
@@ -100,6 +103,13 @@ def test_every_metric_of_the_gateway_is_listed_with_its_labels() -> None:
             assert name not in listed, f"{name} is listed twice"
             listed[name] = (of_fleets, set(re.findall(r"`(\w+)`", labels)))
     assert listed == made
+
+
+def test_every_metric_of_the_launcher_is_listed_with_its_labels() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (.*?) ?\| .+ \|$", metrics_pages()[2], re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in listed} == {
+        series.name: series.labels for series in of_launcher()
+    }
 
 
 def test_every_metric_of_keys_is_listed_and_the_example_of_a_file_is_understood() -> None:

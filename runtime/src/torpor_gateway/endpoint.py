@@ -103,6 +103,11 @@ class Endpoint:
         """The launcher's word for the pod's state; None where nothing is known."""
         return self.stats.get("state") if self.stats else None
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the pod is on its way out: Kubernetes ends it, or its launcher drains it."""
+        return self.terminating or self.state == constants.STATE_DRAINING
+
     def answers(self, now: float, fresh_seconds: float) -> bool:
         """Say whether an engine of the fleet answers here now, terminating or not."""
         if not self.uses_launcher:

@@ -293,8 +293,13 @@ class Exchange:
         self.write(answers.event(error, self.operation.shape))
         self._finish(200, reason, failed=True, keep=False)
 
-    def break_off(self, error: str) -> None:
-        """End a stream whose engine is gone: an error event, and no proper end of the body."""
+    def break_off(self, error: str, cause: str | None = None) -> None:
+        """End a stream whose engine is gone: an error event, and no proper end of the body.
+
+        `cause` is for the metrics, where it is not the engine.
+        """
+        leaving = self.endpoint is not None and self.endpoint.leaving
+        self.fleet.cuts[cause or ("drain" if leaving else "engine")] += 1
         if isinstance(self._relay, StreamRelay):
             message = f"the answer was cut short: {error}"
             self.write(answers.event(Refusal(502, _GONE, message).error, self.operation.shape))

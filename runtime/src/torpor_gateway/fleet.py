@@ -73,6 +73,7 @@ class Fleet:
         self.upstream_retries: Counter[str] = Counter()
         self.routed_prompt_tokens = Counter({"known": 0, "new": 0})  # by the memory of the pod chosen
         self.answers: Counter[tuple[int, str]] = Counter()
+        self.cuts = Counter(drain=0, engine=0, gateway=0)  # answers that ended too early, by whose end it was
         self.ttft, self.itl, self.speed = Sketch(TTFT_BOUNDS), Sketch(ITL_BOUNDS), Speed()
         self.waits = Waits(loop.time())
         self.last_request: float | None = None

@@ -118,7 +118,12 @@ class GatewayCollector(Collector):
             "Tokens of prompts at the pods chosen, by whether the pod is thought to have them cached.",
             labels=(*_FLEET, "kind"),
         )
+        cuts = CounterMetricFamily(
+            PREFIX + "cut_answers", "Answers that ended before their end.", labels=(*_FLEET, "cause")
+        )
         for key, fleet in self._server.registry.fleets.items():
+            for cause, count in fleet.cuts.items():
+                cuts.add_metric((*key, cause), count)
             for kind, tokens_routed in fleet.routed_prompt_tokens.items():
                 routed.add_metric((*key, kind), tokens_routed)
             for (status, reason), count in fleet.answers.items():
@@ -132,10 +137,13 @@ class GatewayCollector(Collector):
             tokens.add_metric((*key, "output"), fleet.output_tokens)
             kept.add_metric((*key, "kept"), fleet.kept.judged - fleet.kept.missed)
             kept.add_metric((*key, "missed"), fleet.kept.missed)
-        yield from (requests, arrivals, arrived, retries, upstream, tokens, kept, routed)
+        yield from (requests, arrivals, arrived, retries, upstream, tokens, kept, routed, cuts)
 
     def _gauges(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(PREFIX + "held_requests", "Requests that wait for a wake.", labels=_FLEET)
+        oldest = GaugeMetricFamily(
+            PREFIX + "oldest_held_seconds", "How long the first of those has waited.", labels=_FLEET
+        )
         queued = GaugeMetricFamily(
             PREFIX + "queued_requests", "Requests that wait for a free replica.", labels=_FLEET
         )
@@ -148,6 +156,8 @@ class GatewayCollector(Collector):
         for key, fleet in self._server.registry.fleets.items():
             count = len(fleet.line)
             held.add_metric(key, count if fleet.asleep else 0)
+            waits = count and fleet.asleep
+            oldest.add_metric(key, fleet.loop.time() - fleet.line.oldest() if waits else 0)
             queued.add_metric(key, 0 if fleet.asleep else count)
             waiting.add_metric(key, fleet.line.bytes)
             in_flight.add_metric(key, fleet.in_flight)
@@ -156,7 +166,7 @@ class GatewayCollector(Collector):
             up = sum(endpoint.stream_up for endpoint in followed)
             streams.add_metric((*key, "up"), up)
             streams.add_metric((*key, "down"), len(followed) - up)
-        yield from (held, queued, waiting, in_flight, routable, streams)
+        yield from (held, oldest, queued, waiting, in_flight, routable, streams)
 
     def _histograms(self) -> Iterator[Metric]:
         ttft = _family(

@@ -92,7 +92,7 @@ class Server:
             if exchange is None:
                 continue
             if exchange.data_sent:
-                exchange.break_off(refusal.message)
+                exchange.break_off(refusal.message, "gateway")
             else:
                 exchange.fleet.leave(exchange)
                 exchange.refuse(refusal)

@@ -22,7 +22,14 @@ Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 _LEAST = frozenset(PREFIX + name for name in ("synced", "fleets", "demand_readers", "api_keys"))
 _MOST = frozenset(
     PREFIX + name
-    for name in ("draining", "routable_endpoints", "open", "api_keys_stale", "sharing_processes")
+    for name in (
+        "draining",
+        "oldest_held_seconds",
+        "routable_endpoints",
+        "open",
+        "api_keys_stale",
+        "sharing_processes",
+    )
 )
 _GROWS = frozenset({"counter", "histogram"})
 

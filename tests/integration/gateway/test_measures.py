@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from prometheus_client.exposition import generate_latest
+from torpor_gateway.answers import Refusal
 from torpor_gateway.metrics import exposition
 
 from tests.integration.gateway.harness import chat, request, until
@@ -85,3 +86,58 @@ async def test_the_speed_of_a_stream_is_that_of_its_tokens_after_the_first(gatew
     await gateway.ask(chat(stream=True))
     assert told(gateway, "stream_tokens_per_second_count") == 1, "a stream that was cut short has no speed"
     assert fleet.failed == 1
+
+
+async def test_the_age_of_what_is_held_is_that_of_the_first(gateway, engines, launchers):
+    engine, launcher = await engines(), await launchers()
+    fleet = gateway.managed()
+    gateway.pods(fleet, (engine, launcher))
+    assert told(gateway, "oldest_held_seconds") == 0
+    first = await gateway.waiting(fleet)
+    began = fleet.line.oldest()
+    await asyncio.sleep(0.05)
+    second = await gateway.waiting(fleet)
+    age = told(gateway, "oldest_held_seconds")
+    assert 0.05 <= age <= gateway.server.loop.time() - began, "of the first, not of the last"
+    launcher.ready()
+    for client in (first, second):
+        assert (await client.answer()).status == 200
+    assert told(gateway, "oldest_held_seconds") == 0
+
+
+async def test_an_answer_that_is_cut_tells_whose_end_it_was(gateway, awake):
+    async def broken(call):
+        await call.send(_STREAM_HEAD + chunk(TOKEN))
+        call.reset()
+
+    async def waits(call):
+        await call.send(_STREAM_HEAD + chunk(TOKEN))
+        await call.until_left()
+
+    def cuts() -> dict[str, int]:
+        page = generate_latest(exposition(gateway.server, None)).decode()
+        lines = [line for line in page.splitlines() if line.startswith("torpor_gateway_cut_answers_total{")]
+        return {line.split('"')[1]: int(float(line.rpartition(" ")[2])) for line in lines}
+
+    fleet, engine, _ = await awake(broken)
+    assert cuts() == {"drain": 0, "engine": 0, "gateway": 0}, "a rate needs the zero before the first one"
+    await gateway.ask(chat(stream=True))
+    assert cuts() == {"drain": 0, "engine": 1, "gateway": 0}
+
+    engine.script = waits
+    client = await gateway.client()
+    await client.send(request(chat(stream=True)))
+    await until(lambda: gateway.server.busy and fleet.in_flight == 1 and fleet.ttft.count == 2)
+    gateway.server.dismiss(Refusal(503, "GatewayStopping", "this gateway ends"))
+    assert cuts() == {"drain": 0, "engine": 1, "gateway": 1}
+
+    async def leaves(call):
+        await call.send(_STREAM_HEAD + chunk(TOKEN))
+        await until(lambda: fleet.ttft.count == 3)
+        (endpoint,) = fleet.endpoints.values()
+        endpoint.terminating = True
+        call.reset()
+
+    engine.script = leaves
+    await gateway.ask(chat(stream=True))
+    assert cuts() == {"drain": 1, "engine": 1, "gateway": 1}

@@ -80,3 +80,40 @@ async def test_the_prefill_budget_is_a_series_while_there_is_one():
     desk.respec(engine=engine)
     await desk.look()
     assert series not in metrics.exposition().decode()
+
+
+async def test_a_condition_has_one_reason_at_a_time():
+    desk = Desk()
+    await desk.look()
+    kept = 'torpor_fleet_condition_reason{name="llm",namespace="team",'
+
+    def reasons() -> dict[str, str]:
+        lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith(kept)]
+        assert all(line.endswith('"} 1.0') for line in lines)
+        pairs = [line.removeprefix(kept).split('"')[1::2] for line in lines]
+        assert len(pairs) == len({type_ for _, type_ in pairs}), "a reason that holds no more is left"
+        return {type_: reason for reason, type_ in pairs}
+
+    conditions = desk.store.get(FLEETS, *KEY)["status"]["conditions"]
+    assert reasons() == {item["type"]: item["reason"] for item in conditions}
+    assert reasons()["Ready"] == "Asleep"
+    desk.respec(scaling={"mode": "Paused"})
+    await desk.look()
+    assert (reasons()["Ready"], reasons()["ScalingActive"]) == ("Paused", "Paused")
+
+
+async def test_how_long_requests_are_held_is_a_series_while_they_are():
+    def limit(kind: str) -> float | None:
+        series = f'torpor_fleet_hold_limit_seconds{{kind="{kind}",name="llm",namespace="team"}} '
+        told = metrics.exposition().decode().partition(series)[2]
+        return float(told.partition("\n")[0]) if told else None
+
+    desk = Desk(traffic={"coldStart": {"holdSeconds": 200, "unaryHoldSeconds": 300}})
+    await desk.look()
+    assert (limit("stream"), limit("unary")) == (200, 200)  # unary is never held longer
+    desk.respec(traffic={"coldStart": {"holdSeconds": 200, "unaryHoldSeconds": 100}})
+    await desk.look()
+    assert (limit("stream"), limit("unary")) == (200, 100)
+    desk.respec(traffic={"coldStart": {"response": "Reject"}})
+    await desk.look()
+    assert (limit("stream"), limit("unary")) == (None, None)
