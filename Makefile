@@ -10,7 +10,7 @@ UV := $(CACHE)/uv/$(UV_VERSION)/bin/uv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup lock generate format check fuzz test integration charts e2e cluster cluster-down demo clean
+.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,7 +50,10 @@ check: setup  ## format, lint, types, import contract, unit and property tests, 
 	@echo "==> unit and property tests" && $(BIN)/pytest -q -n 2 tests/unit tests/docs
 
 fuzz: setup  ## the property tests with examples that no run has seen; a finding is written down beside its property
-	@TORPOR_FUZZ=1 $(BIN)/pytest -q -n 2 tests/unit
+	@TORPOR_FUZZ=1 $(BIN)/pytest -q -n 2 tests/unit tests/integration/gateway/test_fuzz_process.py
+
+conformance: setup  ## the openai and anthropic clients and `vllm bench serve` through the gateway to a real vLLM on this CPU
+	@$(BIN)/python -m e2e.conformance
 
 # The stages of `make test`, each a target of its own. The cluster is started only for e2e and taken down again by
 # whoever started it, so that a run leaves nothing behind and a developer's own cluster is left alone (KEEP=1 keeps it).

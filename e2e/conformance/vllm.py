@@ -1,18 +1,17 @@
-"""A real vLLM on this machine's CPU, and `vllm bench serve` as a client of the gateway."""
+"""A real vLLM on this machine's CPU."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from e2e.cluster.vllm_env import ensure_env
-from e2e.conformance.site import KEY, SERVED, Site, get
+from e2e.conformance.site import SERVED, get
 from e2e.support.waiting import until
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ def serving(folder: Path) -> Iterator[str]:
 
         def ready() -> bool:
             if process.poll() is not None:
-                raise SystemExit(f"vLLM ended with {process.returncode}; its last words are in {log}")
+                raise SystemExit(
+                    f"vLLM ended with {process.returncode}; its last words:\n{log.read_text()[-3000:]}"
+                )
             return healthy(f"127.0.0.1:{port}")
 
         try:
@@ -73,58 +74,3 @@ def healthy(address: str) -> bool:
 def version(address: str) -> str:
     """The version of the engine at HOST:PORT."""
     return str(json.loads(get(f"http://{address}/version"))["version"])
-
-
-class Load(NamedTuple):
-    """What `vllm bench serve` and the gateway say of one load. `told` is what the program printed."""
-
-    backend: str
-    result: dict[str, Any]
-    gateway_requests: float
-    gateway_tokens: float
-    told: str
-
-    @property
-    def sound(self) -> bool:
-        """Whether every request was answered whole, and the gateway counted the same."""
-        result = self.result
-        return (
-            result["failed"] == 0
-            and self.gateway_requests == result["completed"]
-            and self.gateway_tokens == result["total_output_tokens"]
-        )
-
-
-ENDPOINTS = {"openai-chat": "/v1/chat/completions", "openai": "/v1/completions"}
-
-
-def bench(site: Site, backend: str, folder: Path, prompts: int, rate: float) -> Load:
-    """Send `prompts` requests of 64 random words and 32 tokens at `rate` a second. Raises SystemExit."""
-    env = ensure_env().as_json()
-    file = folder / f"bench-{backend}.json"
-    command = [str(env["vllm"]), "bench", "serve", "--backend", backend, "--endpoint", ENDPOINTS[backend]]
-    command += ["--base-url", site.address, "--model", "llm", "--tokenizer", str(env["model"])]
-    command += ["--dataset-name", "random", "--random-input-len", "64", "--random-output-len", "32"]
-    command += ["--num-prompts", str(prompts), "--request-rate", str(rate), "--seed", "1", "--ignore-eos"]
-    command += ["--disable-tqdm", "--ready-check-timeout-sec", "0"]
-    command += ["--save-result", "--result-dir", str(folder), "--result-filename", file.name]
-    requests, tokens = (
-        r'torpor_gateway_requests_total\{code="200",name="llm",[^}]*\}',
-        r'torpor_gateway_tokens_total\{kind="output",name="llm",[^}]*\}',
-    )
-    before = site.metric(requests), site.metric(tokens)
-    ended = subprocess.run(
-        command,
-        env=os.environ | env["env"] | {"OPENAI_API_KEY": KEY, "NO_PROXY": "*", "no_proxy": "*"},  # type: ignore[operator]
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=3600,
-    )
-    (folder / f"bench-{backend}.log").write_text(ended.stdout)
-    if ended.returncode or not file.exists():
-        raise SystemExit(f"vllm bench serve ended with {ended.returncode}: {ended.stdout[-2000:]}")
-    table = re.search(r"^=+ Serving Benchmark Result =+$.*?^=+$", ended.stdout, re.MULTILINE | re.DOTALL)
-    counted = site.metric(requests) - before[0], site.metric(tokens) - before[1]
-    return Load(backend, json.loads(file.read_text()), *counted, table[0] if table else ended.stdout)

@@ -62,24 +62,6 @@ async def test_a_client_that_leaves_the_queue_is_not_sent(gateway, engines):
     assert len(engine.calls) == 1
 
 
-async def test_cancellation_at_any_moment_leaks_nothing(gateway, engines):
-    async def slow(call):
-        await asyncio.sleep(0.002)
-        await call.send(json_answer({}))
-
-    engine = await engines(slow)
-    fleet = gateway.static(engine, limit=1)
-    for turns in range(60):
-        client = await gateway.client()
-        await client.send(request(chat()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        client.leave()
-    await until(lambda: fleet.in_flight == 0 and len(fleet.line) == 0)
-    assert (await gateway.ask(chat())).status == 200
-    assert next(iter(fleet.endpoints.values())).load == 0
-
-
 async def torrent_to_a_client_that_does_not_read(gateway, engines):
     """Return the fleet, the client's socket, and how much the engine could send so far."""
     sent = [0]

@@ -248,6 +248,32 @@ async def test_a_pod_whose_suspicion_ended_unnoticed_is_found_by_the_sweep(gatew
     assert len(fleet.ready) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("pause", [0.0, 0.002])
+async def test_cancellation_at_any_moment_leaks_nothing(gateway, engines, stream, pause):
+    """After each cut somebody else asks, who finds the one place free and every connection in order."""
+
+    async def answer(call):
+        if pause:
+            await asyncio.sleep(pause)
+        await answer_ok(call)
+
+    fleet = gateway.static(await engines(answer), limit=1)
+    sound = await gateway.client()
+    for turns in range(61):
+        client = await gateway.client()
+        await client.send(request(chat(stream=stream)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        client.leave()
+        after = await sound.ask(request(chat(stream=stream)))
+        assert (after.status, after.ended, b"error" in after.body) == (200, True, False)
+    await until(lambda: fleet.in_flight == 0 and len(fleet.line) == 0)
+    assert not pause or fleet.answers[499, "ClientGone"] > 0, "nobody was cut off"
+    assert sum(fleet.answers.values()) == fleet.arrivals
+    assert next(iter(fleet.endpoints.values())).load == 0
+
+
 async def drip(sock: socket.socket, data: bytes) -> None:
     """Send byte by byte for as long as the other side stays."""
     loop = asyncio.get_running_loop()

@@ -205,6 +205,17 @@ async def test_who_is_held_when_the_schedule_closes_is_told_the_opening(gateway)
     assert fleet.arrivals == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_comes_in_closed_hours_is_told_the_opening_and_holds_nothing(gateway, stream):
+    closed = {"Ready": Condition("True", "Closed", "closed by the schedule until Mon 08:00")}
+    fleet = gateway.managed(status=FleetStatus(closed, opens=time.time() + 7200))
+    answer = await gateway.ask(chat(stream=stream))
+    assert (answer.status, answer.error["code"]) == (503, "Closed")
+    assert "until Mon 08:00" in answer.error["message"]
+    assert 7140 <= int(answer.headers["retry-after"]) <= 7261
+    assert (fleet.arrivals, len(fleet.line), fleet.cold_since) == (1, 0, None)
+
+
 async def test_all_busy_waits_then_429(gateway, engines):
     release = asyncio.Event()
 
