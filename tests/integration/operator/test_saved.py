@@ -96,7 +96,7 @@ def test_gpu_seconds_count_once_over_two_leaders(led):
     assert 16 <= day["gpuSecondsAsleep"] <= 8 * seconds(day, night)
     shown = until(lambda: cluster.operator.metric(USED), "the pod's seconds are shown")
     assert shown % 2 == 0
-    cluster.operator.kill()
+    assert cluster.operator.stop() == 0
 
     second = cluster.start("operator-b")
     second.wait_leading()
