@@ -6,10 +6,9 @@ measured against the engine it stands for in every full run and not only on the 
 
 from dataclasses import dataclass
 
-from e2e.support import install
 from e2e.support.fleets import REAL_VLLM, Fleet
 from e2e.support.kube import Object
-from e2e.support.waiting import ExpiredError, until
+from e2e.support.waiting import until
 
 AWAKE_SECONDS = 300  # without a request: the comparison asks the engine itself, and that takes a while
 QUESTION = "What is the capital of France? Answer in one short sentence."
@@ -37,13 +36,11 @@ def head_start(world) -> Story:
     ):
         fleet = world.make(ns, "smollm2", **REAL_VLLM, scaling={"idleSeconds": AWAKE_SECONDS})
         messages = [{"role": "user", "content": QUESTION}]
-
-        def ask():
-            return client.chat.completions.create(
-                model=fleet.model, messages=messages, max_tokens=40, temperature=0, stream=False
-            )
-
-        answer = wake(world, fleet, ask)
+        answer = client.chat.completions.create(
+            model=fleet.model, messages=messages, max_tokens=40, temperature=0, stream=False
+        )
+        # The operator's account of it may be slower than the answer, whoever leads by then.
+        until("the cold start in the status", lambda: "coldStart" in fleet.status(), seconds=60)
         with client.chat.completions.create(
             model=fleet.model, messages=messages, max_tokens=20, temperature=0, stream=True
         ) as stream:
@@ -52,34 +49,6 @@ def head_start(world) -> Story:
         local = world.cluster.context == "torpor-local"
         unlike = unlike_simulated(fleet) if local else []
         return Story(answer.choices[0].message.content or "", pieces, status, unlike)
-
-
-def wake(world, fleet: Fleet, ask):
-    """Wake the sleeping fleet by a question; returns the answer, once the operator has given its account of
-    the cold start, which may be slower than the answer.
-
-    A new leader has not seen the wake begin and gives none. A model that loads can take the API server's
-    processor for so long that the Lease is lost: then the fleet is put to sleep and asked again.
-    """
-    while True:
-        term = leadership(world)
-        answer = ask()
-        try:
-            until("the cold start in the status", lambda: "coldStart" in fleet.status(), seconds=60)
-        except ExpiredError:
-            if leadership(world) == term:
-                raise
-            fleet.patch(scaling={"idleSeconds": 1})
-            fleet.wait_asleep()
-            fleet.patch(scaling={"idleSeconds": AWAKE_SECONDS})
-        else:
-            return answer
-
-
-def leadership(world) -> list[str]:
-    """Who led the shared release's operators, and how often that changed."""
-    leases = world.cluster.list("leases", install.NAMESPACE)
-    return [f"{one['spec'].get('holderIdentity')} {one['spec'].get('leaseTransitions')}" for one in leases]
 
 
 def unlike_simulated(fleet: Fleet) -> list[str]:

@@ -3,6 +3,7 @@ lease.
 """
 
 import signal
+from datetime import UTC, datetime, timedelta
 
 from torpor.api import constants as c
 
@@ -74,3 +75,33 @@ def test_the_admin_port_tells_how_the_process_fares(cluster):
     assert health["gateways"] == {"gateway-a": "live"}
     assert cluster.operator.metric("torpor_operator_leader") == 1
     assert cluster.operator.get("/nothing").status_code == 404
+
+
+def test_a_new_leader_gives_the_account_of_a_wake_that_it_did_not_see_begin(cluster):
+    cluster.create()
+    fleet = cluster.settled()
+    asleep = awake_since(cluster)
+    cluster.gateway.hold(fleet, 1)
+    cluster.wait_replicas(1)
+    # Pods carry whole seconds: in the second in which the fleet fell asleep none of them is younger.
+    until(lambda: datetime.now(UTC) >= asleep + timedelta(seconds=1), "the next second")
+    cluster.pod("llm-0", {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]})
+    cluster.wait_condition(c.READY, "True", c.WAKING)
+    assert cluster.operator.stop() == 0
+    became = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": became}
+    cluster.pod("llm-0", {"phase": "Running", "conditions": [ready]})
+    successor = cluster.start("operator-b")
+    successor.wait_leading()
+    until(lambda: "coldStart" in cluster.fleet()["status"], "the successor's account")
+    pod = cluster.get(f"/api/v1/namespaces/{cluster.namespace}/pods/llm-0")
+    began = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    took = (datetime.fromisoformat(became) - began).total_seconds()
+    assert float(cluster.fleet()["status"]["coldStart"]["lastSeconds"]) == took
+
+
+def awake_since(cluster):
+    """Since when the fleet is awake, or is not."""
+    conditions = cluster.fleet()["status"]["conditions"]
+    (found,) = (item for item in conditions if item["type"] == c.AWAKE)
+    return datetime.fromisoformat(found["lastTransitionTime"])
