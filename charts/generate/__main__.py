@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from charts.generate import readme, schema, values
+from charts.monitoring import rules
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "torpor"
 CRDS = ROOT / "crds"
+RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
 
 
 def wanted() -> dict[Path, str]:
@@ -19,6 +21,8 @@ def wanted() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema.build(read), indent=2) + "\n",
         CHART / "README.md": readme.insert((CHART / "README.md").read_text(), read),
     }
+    texts[CHART / "files" / rules.FILE] = rules.text()
+    texts[RUNBOOKS / "README.md"] = rules.index()
     for crd in sorted(CRDS.glob("*.yaml")):
         texts[CHART / "files" / "crds" / crd.name] = crd.read_text()
     return texts
