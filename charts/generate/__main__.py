@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from charts.generate import readme, schema, values
-from charts.monitoring import rules
+from charts.monitoring import dashboards, rules
+from charts.monitoring.dashboards import table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "torpor"
@@ -25,6 +26,10 @@ def wanted() -> dict[Path, str]:
     texts[RUNBOOKS / "README.md"] = rules.index()
     for crd in sorted(CRDS.glob("*.yaml")):
         texts[CHART / "files" / "crds" / crd.name] = crd.read_text()
+    for name, text in dashboards.files().items():
+        texts[CHART / "files" / "dashboards" / name] = text
+    page = ROOT / "docs" / "operations" / "dashboards.md"
+    texts[page] = table.insert(page.read_text(), dashboards.BOARDS)
     return texts
 
 
@@ -34,7 +39,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
     check = parser.parse_args().check
     texts = wanted()
-    left_over = set((CHART / "files" / "crds").glob("*.yaml")) - set(texts)
+    made = (CHART / "files" / folder for folder in ("crds", "dashboards"))
+    left_over = {path for folder in made for path in folder.glob("*")} - set(texts)
     different = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in (*different, *left_over):
         print(f"{path.relative_to(ROOT)}: {'differs' if check else 'written'}", file=sys.stderr)  # noqa: T201

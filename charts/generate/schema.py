@@ -14,6 +14,16 @@ from charts.generate.values import Value
 
 # Types that are the chart's own or belong to APIs outside Kubernetes' core.
 OWN_TYPES: dict[str, Schema] = {
+    "prices": {
+        "type": "object",
+        "propertyNames": {"maxLength": 128, "pattern": "^(\\*|.*[A-Za-z0-9].*)$"},
+        "additionalProperties": {
+            "oneOf": [
+                {"type": "number", "minimum": 0, "maximum": 1_000_000},
+                {"type": "string", "pattern": "^[0-9]{1,6}(\\.[0-9]{1,9})?$"},
+            ]
+        },
+    },
     "intOrPercent": {
         "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}]
     },

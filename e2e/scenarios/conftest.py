@@ -45,6 +45,7 @@ FIRST = (
     "operator_killed::test_a_scale_down",
     "operator_killed",
     "keys_and_limits",
+    "monitoring",
     "eviction",
     "hold_and_wake::test_a_plain_request",
     "engine_deleted",

@@ -108,6 +108,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
             "runbookUrl": "https://wiki.example.com/torpor/",
         },
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+        "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Models"}},
         "operator.networkPolicy.metricsFrom": PEERS,
         "gateway.networkPolicy.metricsFrom": PEERS,
         "engine.metricsNamespaces": ["prometheus"],

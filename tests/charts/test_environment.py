@@ -137,6 +137,7 @@ def test_the_operator_means_what_the_values_say() -> None:
                 "imagePullSecrets": ["x", "y"],
                 "metricsNamespaces": ["p", "q"],
             },
+            "gpuHourPrices": {"H100": "2.50", "NVIDIA-L4": 0.7, "amd.com/gpu": 3, "*": "1"},
         }
     )
     read = read_by_the_operator(objects)
@@ -144,6 +145,9 @@ def test_the_operator_means_what_the_values_say() -> None:
     assert (read.log_format, read.log_level) == ("plain", "error")
     assert (read.launcher_image, read.image_pull_policy) == ("torpor/engine:7", "Never")
     assert (read.engine_pull_secrets, read.metrics_namespaces) == (("x", "y"), ("p", "q"))
+    prices = {"h100": "2.50", "nvidial4": "0.7", "amd.com/gpu": "3", "*": "1"}
+    assert read.gpu_hour_prices.by_name == prices
+    assert read_by_the_operator(render()).gpu_hour_prices.by_name == {}
     assert read_by_the_operator(render({"engine.metricsNamespaces": []})).metrics_namespaces == ()
 
 

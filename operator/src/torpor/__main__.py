@@ -75,6 +75,7 @@ class Operator:
             executor=Executor(kube, self.store),
             recorder=Recorder(kube, "torpor-operator", settings.pod_name),
             build=_build_settings(settings),
+            prices=settings.gpu_hour_prices,
         )
         offset = timedelta(seconds=settings.clock_offset_seconds)
         reconciler = Reconciler(parts, schedule_offset=offset)

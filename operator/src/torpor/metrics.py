@@ -6,10 +6,16 @@ that the decisions are made of: what this process heard of all gateways since it
 number of replicas can be checked against its cause. Each gateway has its own, from its own beginning.
 """
 
+import time
+from collections.abc import Callable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from torpor.decide.observation import Tally
+from torpor.decide.saved import Account
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 FLEET = ("namespace", "name")
@@ -121,6 +127,30 @@ OBJECTIVES = Counter(
 COLD_START_SECONDS = Gauge(
     "torpor_fleet_cold_start_seconds", "The last cold start.", FLEET, registry=REGISTRY
 )
+COLD_START_P95_SECONDS = Gauge(
+    "torpor_fleet_cold_start_p95_seconds",
+    "Seconds within which 95 of 100 of the last cold starts ended.",
+    FLEET,
+    registry=REGISTRY,
+)
+COLD_START_PHASE_SECONDS = Gauge(
+    "torpor_fleet_cold_start_phase_seconds",
+    "The phases of the last cold start, as its launcher told them.",
+    [*FLEET, "phase"],
+    registry=REGISTRY,
+)
+WORK = Gauge(
+    "torpor_fleet_work_replicas",
+    "Replicas that the work which arrives now would keep busy; absent where it is no signal or not known.",
+    FLEET,
+    registry=REGISTRY,
+)
+FORECAST = Gauge(
+    "torpor_fleet_forecast_work_replicas",
+    "The same for the busiest minute that is foreseen within a cold start; absent where nothing is foreseen.",
+    FLEET,
+    registry=REGISTRY,
+)
 HOLD_LIMIT_SECONDS = Gauge(
     "torpor_fleet_hold_limit_seconds",
     "How long a request may wait for a wake, by kind: stream or unary.",
@@ -130,6 +160,12 @@ HOLD_LIMIT_SECONDS = Gauge(
 PREFILL_BUDGET = Gauge(
     "torpor_fleet_prefill_budget_tokens",
     "Tokens of one step that engines are started with; absent where the fleet sets none.",
+    FLEET,
+    registry=REGISTRY,
+)
+PRICE = Gauge(
+    "torpor_fleet_price_per_gpu_hour",
+    "What an hour of one of the fleet's GPUs costs; absent where the installation gives no price.",
     FLEET,
     registry=REGISTRY,
 )
@@ -143,9 +179,69 @@ CONDITION_REASON = Gauge(
     registry=REGISTRY,
 )  # fmt: skip
 
+
+class GpuSeconds(Collector):
+    """The meters of the fleets, read off at the scrape: a fleet asleep is not looked at, and its savings grow
+    with every second. They go on from the object, whoever counted before, so they have no creation time.
+
+    A value that was shown is not taken back: Prometheus would take a lower one for a counter that began anew,
+    and count all of it once more. That happens where the clock is set back, or a write was slow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock  # Unix seconds
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self._shown: dict[tuple[str, ...], int] = {}
+
+    def set(self, namespace: str, name: str, account: Account | None) -> None:
+        """Take over a fleet's account; None: it has none."""
+        if account is not None:
+            self._accounts[namespace, name] = account
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop a fleet; a successor of its name begins at zero."""
+        if self._accounts.pop((namespace, name), None) is not None:
+            self._shown = {key: value for key, value in self._shown.items() if key[:2] != (namespace, name)}
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The families of a scrape."""
+        used = CounterMetricFamily(
+            "torpor_fleet_gpu_used_seconds",
+            "GPU seconds held by pods that had a node, whatever they did.",
+            labels=FLEET,
+        )
+        asleep = CounterMetricFamily(
+            "torpor_fleet_gpu_asleep_seconds",
+            "GPU seconds of maxReplicas while there was no replica.",
+            labels=FLEET,
+        )
+        saved = CounterMetricFamily(
+            "torpor_fleet_gpu_saved_seconds",
+            "GPU seconds that were not used, against always-on at maxReplicas or at the peak needed so far.",
+            labels=[*FLEET, "against"],
+        )
+        now = self.clock()
+        for fleet, account in self._accounts.items():
+            totals = account.at(now)
+            for family, labels, counted in (
+                (used, fleet, totals.used),
+                (asleep, fleet, totals.asleep),
+                (saved, (*fleet, "max"), totals.saved_max),
+                (saved, (*fleet, "peak"), totals.saved_peak),
+            ):
+                key = (*labels, family.name)
+                self._shown[key] = max(counted, self._shown.get(key, 0))
+                family.add_metric(labels, self._shown[key])
+        yield from (used, asleep, saved)
+
+
+SAVED = GpuSeconds()
+REGISTRY.register(SAVED)
+
 _OF_FLEETS: tuple[Gauge | Counter, ...] = (
     *(DESIRED, RECOMMENDED, READY, MODE, SIGNAL, SIGNAL_TARGET, SIGNAL_REPLICAS, CLAMP, DECISION),
     *(SCHEDULE_CLOSED, SCHEDULE_FLOOR, SCHEDULE_CEILING, SCHEDULE_NEXT),
+    *(COLD_START_P95_SECONDS, COLD_START_PHASE_SECONDS, WORK, FORECAST),
     *(
         DECISIONS,
         WAKES,
@@ -158,6 +254,7 @@ _OF_FLEETS: tuple[Gauge | Counter, ...] = (
         TOKENS,
         PREFILL_BUDGET,
         OBJECTIVES,
+        PRICE,
     ),
 )
 _TRUTH = {"True": 1, "False": 0}
@@ -167,6 +264,7 @@ def forget(namespace: str, name: str) -> None:
     """Drop every series of a fleet."""
     for metric in _OF_FLEETS:
         metric.remove_by_labels({"namespace": namespace, "name": name})
+    SAVED.forget(namespace, name)
 
 
 def counted(namespace: str, name: str, before: Tally, now: Tally) -> None:

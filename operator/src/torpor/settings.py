@@ -9,11 +9,12 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torpor.api import constants
 from torpor.api.routes import BareNames
+from torpor.decide.prices import Prices
 
 LONGEST_OFFSET_SECONDS = 10 * 366 * 86_400
 
@@ -30,6 +31,7 @@ class Settings:
     demand_token_file: None sends no token. demand_addresses: gateway processes given by hand (`host:port`),
     for a gateway outside the cluster; empty means that the EndpointSlices of `gateway_demand_service` name
     them. kubeconfig: None means the service account, or the usual file outside a cluster.
+    gpu_hour_prices: what accelerators cost, by name; none by default.
     clock_offset_seconds: how far the clock that schedules are read by is ahead of the true one; for tests
     alone.
     """
@@ -56,6 +58,7 @@ class Settings:
     log_level: str
     kubeconfig: str | None
     clock_offset_seconds: int = 0
+    gpu_hour_prices: Prices = field(default_factory=Prices)
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -96,6 +99,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         log_level=env.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         kubeconfig=env.text("KUBECONFIG", "") or None,
         clock_offset_seconds=env.whole("CLOCK_OFFSET_SECONDS", 0, LONGEST_OFFSET_SECONDS),
+        gpu_hour_prices=env.prices("GPU_HOUR_PRICES"),
     )
 
 
@@ -130,6 +134,12 @@ class _Environment:
                 f'TORPOR_{name} is "{value}": it must be a whole number from -{most} to {most}; correct it'
             )
         return int(value)
+
+    def prices(self, name: str) -> Prices:
+        try:
+            return Prices.parse(self.text(name, ""))
+        except ValueError as error:
+            raise SettingsError(f"TORPOR_{name}: {error}") from None
 
     def address(self, name: str, default: str) -> tuple[str, int]:
         value = self.text(name, default)

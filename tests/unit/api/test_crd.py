@@ -78,7 +78,7 @@ def test_every_field_is_typed_and_bounded(path: str, node: Schema) -> None:
         assert "maxLength" in node or "enum" in node, f"{path} has no bound"
     elif kind == "integer":
         assert {"minimum", "maximum"} <= node.keys(), f"{path} has no bounds"
-        assert node["format"] == "int32"
+        assert node["format"] == ("int32" if node["maximum"] < 2**31 else "int64")
     elif kind == "array":
         assert "maxItems" in node, f"{path} has no bound"
         assert "x-kubernetes-list-type" in node, f"{path} says not how it merges"

@@ -17,6 +17,8 @@ Time = Annotated[str, StringConstraints(max_length=40), Field(json_schema_extra=
 Word = Annotated[str, StringConstraints(max_length=128)]
 Sentence = Annotated[str, StringConstraints(max_length=4096)]
 Decimal = Annotated[str, StringConstraints(max_length=32)]
+GpuSeconds = Annotated[int, Field(ge=0, le=2**53)]
+Price = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?$")]
 ConditionType = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")
 ]
@@ -192,6 +194,51 @@ class EngineStatus(ApiModel):
     """
 
 
+class GpuSecondsSaved(ApiModel):
+    """GPU seconds that were not used."""
+
+    max: GpuSeconds
+    """Against a fleet that always runs maxReplicas."""
+    peak: GpuSeconds
+    """Against a fleet that always runs the most replicas that were needed until then."""
+
+
+class SavedGpus(ApiModel):
+    """GPUs that count with every second since asOf."""
+
+    used: Count
+    """Held by pods that have a node: starting, serving, draining."""
+    asleep: Count
+    """Those of maxReplicas while there is no replica, else 0."""
+    max: Count
+    """Those of maxReplicas."""
+    peak: Count
+    """Those of peakReplicas."""
+
+
+class SavedRecord(ApiModel):
+    """
+    What was used and saved, in GPU seconds up to asOf. Now it is more: add gpus times the seconds since asOf.
+    """
+
+    since: Time
+    """When counting began."""
+    as_of: Time
+    """Up to when the totals count; the last change of the replicas that count."""
+    gpu_seconds_used: GpuSeconds
+    """GPUs of pods that had a node, from there until they were gone."""
+    gpu_seconds_asleep: GpuSeconds
+    """Those of maxReplicas while there was no replica."""
+    gpu_seconds_saved: GpuSecondsSaved
+    """What an always-on fleet would have used beyond that."""
+    peak_replicas: Count
+    """The most replicas that were needed since then: the highest recommendedReplicas."""
+    gpus: SavedGpus
+    """GPUs that count with every second since asOf."""
+    price_per_gpu_hour: Price | None = None
+    """What a GPU of this fleet costs per hour, by the installation's prices. Absent: it gives none."""
+
+
 class InferenceServiceStatus(ApiModel):
     """What Torpor observed and decided."""
 
@@ -219,3 +266,5 @@ class InferenceServiceStatus(ApiModel):
     """What cold starts took."""
     engine: EngineStatus | None = None
     """What a replica is taken to be, and what Torpor starts its engine with."""
+    saved: SavedRecord | None = None
+    """What was used and saved. Absent: neither the spec nor a pod ever booked an accelerator."""

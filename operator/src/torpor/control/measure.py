@@ -32,8 +32,15 @@ def measure(facts: Facts, status: Mapping[str, object], cold: ColdStarts, before
     if cold.last is not None:
         metrics.COLD_START_SECONDS.labels(*key).set(cold.last)
     now = set()
-    found = (*_decided(facts), *_hours(facts.world.hours), *_engine(status), *_held(facts), *reasons)
-    for gauge, labels, value in found:
+    for gauge, labels, value in (
+        *_decided(facts),
+        *_hours(facts.world.hours),
+        *_engine(status),
+        *_cold(cold),
+        *_price(status),
+        *_held(facts),
+        *reasons,
+    ):
         gauge.labels(*key, *labels).set(value)
         now.add((gauge, (*key, *labels)))
     for gauge, labels in before - now:
@@ -50,6 +57,7 @@ def _decided(facts: Facts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
     if decision.recommended is not None:
         yield metrics.RECOMMENDED, (), decision.recommended
     yield from _signals(decision)
+    yield from _work(decision)
     for line in decision.clamps:
         yield metrics.CLAMP, (line.name,), line.after - line.before
 
@@ -63,11 +71,35 @@ def _signals(decision: Decision) -> Iterator[tuple[Gauge, tuple[str, ...], float
             yield metrics.SIGNAL_REPLICAS, (reading.name,), reading.raw
 
 
+def _work(decision: Decision) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    basis = decision.basis
+    if basis is None:
+        return
+    if basis.need is not None and basis.requests is not None:
+        yield metrics.WORK, (), basis.need.work
+    if basis.foreseen is not None:
+        yield metrics.FORECAST, (), basis.foreseen
+
+
+def _cold(cold: ColdStarts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    if cold.p95 is not None:
+        yield metrics.COLD_START_P95_SECONDS, (), cold.p95
+    for phase, seconds in cold.phases:
+        yield metrics.COLD_START_PHASE_SECONDS, (phase,), seconds
+
+
 def _engine(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
     engine = status.get("engine")
     tokens = engine.get("maxNumBatchedTokens") if isinstance(engine, Mapping) else None
     if tokens is not None:
         yield metrics.PREFILL_BUDGET, (), tokens
+
+
+def _price(status: Mapping[str, object]) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:
+    saved = status.get("saved")
+    price = saved.get("pricePerGpuHour") if isinstance(saved, Mapping) else None
+    if price is not None:
+        yield metrics.PRICE, (), float(price)
 
 
 def _held(facts: Facts) -> Iterator[tuple[Gauge, tuple[str, ...], float]]:

@@ -1,8 +1,8 @@
 """What the leader remembers about one fleet between looks.
 
 All of it can be lost: `decide` treats an empty memory with care, hashes on the children say what was applied,
-the status holds the cold starts, and the fleet's ConfigMap what took long to learn. It belongs to one object;
-a successor of the same name starts from nothing.
+the status holds the cold starts and the GPU seconds, and the fleet's ConfigMap what took long to learn. It
+belongs to one object; a successor of the same name starts from nothing.
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from torpor.control.spec import Followed
 from torpor.control.tuning import Tuner
 from torpor.decide import Memory
 from torpor.decide.observation import Tally
+from torpor.decide.saved import Account, account_of
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Memo:
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
     series: Series = frozenset()  # of metrics that come and go
     counted: Tally = field(default_factory=Tally)  # what is in the metrics of the gateways' sums
+    account: Account | None = None  # of GPU seconds, as it was written last
 
     @classmethod
     def of(
@@ -60,4 +62,5 @@ class Memo:
             keeping=keeping,
             memory=keeping.memory(),
             hours=hours,
+            account=account_of(status),
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from torpor.api import constants
+from torpor.api import accelerators, constants
 from torpor.cluster.resources import Object
 
 IMAGE_REASONS = {
@@ -61,7 +61,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One engine pod, as far as decisions and conditions need it. Times are those of the API server."""
+    """One engine pod, as far as decisions and conditions need it. Times are those of the API server. gpus:
+    accelerators that it books.
+    """
 
     name: str
     uid: str
@@ -74,6 +76,7 @@ class Pod:
     unschedulable_since: datetime | None
     failure: Failure | None
     deletion_cost: str | None = None
+    gpus: int = 0
 
     def age(self, now: datetime) -> float:
         """Seconds since it was created, at least 0."""
@@ -100,7 +103,13 @@ def read_pod(item: Object) -> Pod:
         unschedulable_since=parse_time(scheduled.get("lastTransitionTime")) if unschedulable else None,
         failure=None if is_ready else _failure(metadata, status, scheduled if unschedulable else None),
         deletion_cost=(metadata.get("annotations") or {}).get(constants.ANNOTATION_DELETION_COST),
+        gpus=_gpus(item.get("spec") or {}),
     )
+
+
+def _gpus(spec: Mapping[str, Any]) -> int:
+    resources = [container.get("resources") or {} for container in spec.get("containers") or ()]
+    return sum(accelerators.count(booked.get("limits")) for booked in resources)
 
 
 def _failure(

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from torpor import metrics
@@ -36,12 +36,14 @@ from torpor.control.observe import observe, policy, stopgap_policy
 from torpor.control.plan import Plan, plan, plan_scale
 from torpor.control.pods import read_pod
 from torpor.control.rollout import Rollout, rollout
+from torpor.control.saved import price_of, reckoned, record
 from torpor.control.spec import followed
 from torpor.control.status import REFRESH_SECONDS, same, status_manifest, status_of, worth_writing
 from torpor.control.store import Store
 from torpor.control.world import World, now_utc, strangers
 from torpor.decide import Decision, Memory, Policy, decide
 from torpor.decide.hardware import Hardware
+from torpor.decide.prices import Prices
 
 AWAKE_LOOK_SECONDS = 10.0  # windows and idle periods count only where somebody looks
 LINGERING_LOOK_SECONDS = 1.0
@@ -71,6 +73,7 @@ class Parts:
     executor: Executor
     recorder: Recorder
     build: BuildSettings
+    prices: Prices = field(default_factory=Prices)
 
 
 class Reconciler:
@@ -258,13 +261,17 @@ class Reconciler:
         world = facts.world
         found = findings(facts)
         before: Mapping[str, object] = world.fleet.get("status") or {}
+        account = reckoned(memo.account, facts, self._wall().timestamp())
+        price = price_of(world.service, memo.keeping.engines, self._parts.prices)
         after = status_of(
             facts,
             found,
             memo.cold,
             cluster_domain=self._parts.build.cluster_domain,
             engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
+            saved=record(account, price),
         )
+        metrics.SAVED.set(*world.key, memo.account)
         memo.series = measure(facts, after, memo.cold, memo.series)
         if (tally := world.demand.tally) is not None:
             metrics.counted(*world.key, memo.counted, tally)
@@ -278,6 +285,8 @@ class Reconciler:
                 return True  # deleted or recreated meanwhile: the watch brings the news
             raise
         memo.status_written = world.clock
+        memo.account = account
+        metrics.SAVED.set(*world.key, account)
         if int(answer["metadata"].get("generation") or 0) == world.generation:
             # Otherwise the answer carries a spec that nobody has looked at; the watch will bring it as news.
             self._parts.store.put(FLEETS, answer)

@@ -21,6 +21,7 @@ from torpor.api.status import (
     Condition,
     EngineStatus,
     InferenceServiceStatus,
+    SavedRecord,
     ScheduleActive,
     ScheduleNext,
     ScheduleStatus,
@@ -51,6 +52,7 @@ def status_of(
     *,
     cluster_domain: str,
     engine: EngineStatus | None = None,
+    saved: SavedRecord | None = None,
 ) -> dict[str, Any]:
     """Return the whole status for this look as it goes over the wire."""
     world = facts.world
@@ -69,6 +71,7 @@ def status_of(
         schedule=_schedule(world.hours),
         cold_start=_cold_start(facts, cold),
         engine=engine,
+        saved=saved,
     ).to_wire()
 
 

@@ -7,13 +7,13 @@ news about the same object is ignored, and so is all news about one that is know
 write may come after the word of the deletion, and nobody would report it a second time.
 
 Objects are stored without `managedFields`, and pods without most of their spec: nobody here reads them, and
-they are most of the bytes.
+they are most of the bytes. Of a pod's containers the accelerators are left, where they book any.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from torpor.api import constants
+from torpor.api import accelerators, constants
 from torpor.api.names import FleetKey
 from torpor.cluster.resources import CHILDREN, FLEETS, PODS, Object, Resource
 
@@ -143,5 +143,14 @@ def _slim(resource: Resource, item: Object) -> Object:
     slim: dict[str, Any] = {"apiVersion": resource.api_version, "kind": resource.kind} | item
     slim["metadata"] = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
     if resource == PODS:
-        slim["spec"] = {"nodeName": (item.get("spec") or {}).get("nodeName")}
+        spec = item.get("spec") or {}
+        slim["spec"] = {"nodeName": spec.get("nodeName")}
+        if booked := _booked(spec):
+            slim["spec"]["containers"] = booked
     return slim
+
+
+def _booked(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The containers that book accelerators, with these and nothing else."""
+    limits = [(container.get("resources") or {}).get("limits") for container in spec.get("containers") or ()]
+    return [{"resources": {"limits": found}} for each in limits if (found := accelerators.only(each))]

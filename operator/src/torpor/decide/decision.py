@@ -46,6 +46,7 @@ class Basis:
     need: of the arriving work and the queue, None where work is no signal. requests: arrivals per second,
     None where not known. window, idle: seconds for which a lower need, and silence, must last. floor,
     ceiling: of owner and hours together. hours_end: seconds until the schedule allows something else.
+    foreseen: work within a cold start, in replicas kept busy (as `need.work` is), None where nothing is.
     """
 
     window: float
@@ -55,6 +56,7 @@ class Basis:
     need: Need | None = None
     requests: float | None = None
     hours_end: float | None = None
+    foreseen: float | None = None
 
 
 @quick

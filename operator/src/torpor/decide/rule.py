@@ -140,6 +140,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
             work.need,
             work.requests,
             policy.schedule_ends_in,
+            None if ahead.replicas is None else ahead.rate,
         ),
     )
     return answer, memory

@@ -1,0 +1,218 @@
+"""A real Prometheus reads what the chart's monitors select, and every panel and rule finds its data there."""
+
+import asyncio
+import json
+import time
+
+import yaml
+
+from e2e.monitoring import scrape
+from e2e.monitoring.asking import ask, report, unanswered
+from e2e.monitoring.discovery import Discovery
+from e2e.monitoring.prometheus import Prometheus
+from e2e.monitoring.questions import of_dashboards, of_rules, rule_files
+from e2e.support import install
+from e2e.support.chat import chat
+from e2e.support.waiting import until
+
+SECRET = "api-keys"
+TEAM, HASTY = "sk-of-a-team-0123456789abcdef", "sk-of-the-hasty-0123456789abcdef"
+EVERY = 4.0  # seconds between two scrapes
+ROUNDS = 6  # at most; two are usual
+# What no run of minutes on a healthy cluster can show. By metric, or by a part of a selector.
+EXCUSES = {
+    "torpor_fleet_forecast_work_replicas": "a forecast needs an earlier day",
+    'clamp=~"Forecast|Prewarm"': "a forecast needs an earlier day",
+    "torpor_operator_look_failures_total": "no look at a fleet has to fail",
+    "torpor_operator_watch_missed_total": "no watch has to miss anything",
+    "torpor_engine_missing_metric": "the simulated engine has every metric that is expected",
+}
+SLEEPER = {
+    "args": ["--startup-seconds=2"],
+    "scaling": {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 3},
+}
+# Two replicas, so that what one of them fails at goes to the other; each runs two requests at once, so that
+# some wait; objectives, so that they are judged and a prefill budget is chosen; office hours without an end.
+STEADY = {
+    "args": [
+        "--startup-seconds=1",
+        "--profile=llama-3.1-8b-h100",
+        "--max-num-seqs=2",
+        "--fault=reset-before-head,every=11",
+        "--fault=cut-stream-after-tokens=3,every=7",
+        "--fault=status=500,every=9",
+    ],
+    "scaling": {
+        "minReplicas": 2,
+        "maxReplicas": 3,
+        "objectives": {"timeToFirstTokenMilliseconds": 50, "interTokenLatencyMilliseconds": 50},
+        "signals": {"queueDepth": {"target": 1}},
+        "schedule": {
+            "timeZone": "UTC",
+            "windows": [
+                {
+                    "name": "even",
+                    "days": ["Mon", "Wed", "Fri", "Sun"],
+                    "start": "00:00",
+                    "end": "24:00",
+                    "minReplicas": 2,
+                    "maxReplicas": 3,
+                },
+            ],
+            "outside": {"minReplicas": 1, "maxReplicas": 3},
+        },
+    },
+}
+
+
+def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, record_property):
+    keys = {"team": json.dumps({"key": TEAM}), "hasty": json.dumps({"key": HASTY, "requestsPerMinute": 1})}
+    world.cluster.create("secrets", {"metadata": {"name": SECRET}, "stringData": keys}, own.namespace)
+    sleeper, steady = make("sleeper", wait=False, **SLEEPER), make("steady", wait=False, **STEADY)
+    gateway = {
+        "apiKeys": {"secretName": SECRET},
+        "accessLog": True,
+        "tracing": {"endpoint": "http://127.0.0.1:9"},  # nobody listens there: spans are lost
+    }
+    prices = {"*": "2.00"}
+    own.install(gateways=2, dashboards={"enabled": True}, gateway=gateway, gpuHourPrices=prices)
+    the_dashboards_are_where_the_sidecar_looks(own)
+    steady.wait_replicas(2)
+    monitors = scrape.monitors(rendered(world.machine, own))
+    jobs = [scrape.job(monitor) for monitor in monitors]
+    scrapes = [scrape.of_monitor(monitor, world.cluster, tmp_path / "scrapes") for monitor in monitors]
+    wanted = [scrape.wanted(monitor, tmp_path / "scrapes") for monitor in monitors]
+    begun = time.time()
+    with (
+        Discovery(world.cluster, wanted),
+        Prometheus(tmp_path / "prometheus", scrapes, rules=rule_files(), every=EVERY) as prometheus,
+    ):
+        prometheus.wait_for(jobs)
+        reads_what_it_should(prometheus, own, steady)
+        answers = []
+        for _ in range(ROUNDS):
+            live(own, sleeper, steady)
+            answers = ask_everything(prometheus, begun, (sleeper, steady))
+            if not unanswered(answers):
+                break
+        told = f"{report(answers)}\n  after {time.time() - begun:.0f} s of scraping"
+        print(f"\n{told}")
+        record_property("monitoring", told)
+        assert not unanswered(answers), told
+        rules_are_evaluated(prometheus)
+
+
+def the_dashboards_are_where_the_sidecar_looks(own):
+    """With its label, in its folder, byte for byte."""
+    found = own.cluster.list("configmaps", own.namespace, labelSelector="grafana_dashboard=1")
+    held = {name: text for item in found for name, text in item["data"].items()}
+    files = sorted((install.CHART / "files" / "dashboards").glob("*.json"))
+    assert files
+    assert held == {path.name: path.read_text() for path in files}
+    assert {item["metadata"]["annotations"]["grafana_folder"] for item in found} == {"Torpor"}
+
+
+# --- what Prometheus reads ---------------------------------------------------------------------------
+
+
+def rendered(machine, own):
+    """The objects of the chart as it is installed here, with its monitors, whose kinds no cluster needs to
+    know for that.
+    """
+    values = {
+        "watchNamespaces": [own.serves],
+        "serviceMonitor": {"enabled": True},
+        "podMonitor": {"enabled": True},
+    }
+    where = ("--namespace", own.namespace, "--values", "-")
+    text = install.helm(
+        machine, "template", install.RELEASE, str(install.CHART), *where, stdin=json.dumps(values)
+    )
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def reads_what_it_should(prometheus, own, steady):
+    """Each job reads all pods of one part of this release, and no others."""
+    parts = {
+        "servicemonitor/torpor-operator": lambda: own.pods(install.OPERATOR),
+        "servicemonitor/torpor-gateway": lambda: own.pods(install.GATEWAY),
+        "podmonitor/torpor-engines": steady.pods,
+    }
+
+    def check():
+        wanted = {job: {pod["metadata"]["name"] for pod in pods()} for job, pods in parts.items()}
+        read = {job: set() for job in parts}
+        for target in prometheus.targets():
+            if target["health"] == "up":
+                read[target["labels"]["job"]].add(target["labels"]["pod"])
+        assert read == wanted
+        return True
+
+    until("every pod is read, each by its own job", check)
+
+
+# --- an hour of a fleet's life in half a minute ------------------------------------------------------
+
+
+def live(own, sleeper, steady):
+    """Requests of all kinds for the fleet that is awake, a wake and a sleep for the other."""
+    asyncio.run(ask_for_all(own.gateway, steady))
+    sleeper.wait_asleep()
+    outcome = asyncio.run(chat(own.gateway, sleeper.model, headers=bearer(TEAM), max_tokens=5))
+    assert outcome.kind == "answered", outcome
+    sleeper.wait_asleep()
+
+
+async def ask_for_all(gateway, steady):
+    """Some of these are answered, some fail, some are refused: that is what they are for."""
+
+    async def several(count, **more):
+        more = {"max_tokens": 12, "seconds": 60, "headers": bearer(TEAM)} | more
+        kinds = (index % 3 != 0 for index in range(count))  # two of three stream
+        return await asyncio.gather(*(chat(gateway, steady.model, stream=it, **more) for it in kinds))
+
+    begun = time.monotonic()
+    answered = 0
+    while (
+        answered < 60 or time.monotonic() - begun < 5 * EVERY
+    ):  # rates need some scrapes with traffic in each
+        answered += sum(outcome.kind == "answered" for outcome in await several(12))
+        assert time.monotonic() - begun < 180, f"{answered} requests were answered"
+    await several(2, headers=bearer(TEAM) | {"x-stainless-retry-count": "1"})
+    await several(2, headers=bearer(HASTY))
+    await several(1, headers=bearer("sk-nobody-has-this-key"))
+    await chat(gateway, "no-such-model", headers=bearer(TEAM), seconds=60)
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+# --- what dashboards and rules ask -------------------------------------------------------------------
+
+
+def ask_everything(prometheus, begun, fleets):
+    """Every query of every panel, variable and rule, for the time since Prometheus began. The dashboards are
+    narrowed to the fleets here, as a person narrows them: so the labels have to be the fleets' own.
+    """
+    now = time.time()
+    names = "|".join(fleet.name for fleet in fleets)
+    questions = [
+        *of_dashboards(5 * EVERY, now - begun, namespace=fleets[0].namespace, fleet=names),
+        *of_rules(),
+    ]
+    return ask(prometheus, questions, begun, now, EXCUSES)
+
+
+def rules_are_evaluated(prometheus):
+    """Prometheus evaluates every rule without an error."""
+
+    def check():
+        rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+        ill = [
+            (rule["name"], rule["health"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"
+        ]
+        assert not ill, ill
+        return True
+
+    until("every rule was evaluated", check)
