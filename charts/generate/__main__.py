@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from charts.generate import readme, schema, values
-from charts.monitoring import dashboards
+from charts.monitoring import dashboards, rules
 from charts.monitoring.dashboards import table
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "torpor"
 CRDS = ROOT / "crds"
+RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
 
 
 def wanted() -> dict[Path, str]:
@@ -21,6 +22,8 @@ def wanted() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema.build(read), indent=2) + "\n",
         CHART / "README.md": readme.insert((CHART / "README.md").read_text(), read),
     }
+    texts[CHART / "files" / rules.FILE] = rules.text()
+    texts[RUNBOOKS / "README.md"] = rules.index()
     for crd in sorted(CRDS.glob("*.yaml")):
         texts[CHART / "files" / "crds" / crd.name] = crd.read_text()
     for name, text in dashboards.files().items():

@@ -187,6 +187,7 @@ def _words(family: str) -> dict[str, frozenset[str]]:
         "torpor_gateway_key_tokens": {"kind": kinds},
         "torpor_gateway_routed_prompt_tokens": {"kind": frozenset({"known", "new"})},
         "torpor_gateway_stats_streams": {"state": frozenset({"up", "down"})},
+        "torpor_gateway_errors": {"reason": _reasons() | {"no_file_left", "unauthorized"}},
         "torpor_gateway_cut_answers": {"cause": frozenset({"drain", "engine", "gateway"})},
         "torpor_gateway_requests": {"reason": _reasons()},
         "torpor_operator_gateway_streams": {"state": frozenset({"live", "not live"})},

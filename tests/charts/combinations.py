@@ -99,6 +99,14 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         }
     },
     "monitoring": {
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "alertLabels": {"team": "ml"},
+            "disabledAlerts": ["TorporDesiredUnmet"],
+            "objectivePercent": 99,
+            "runbookUrl": "https://wiki.example.com/torpor/",
+        },
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
         "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Models"}},

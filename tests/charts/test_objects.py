@@ -12,7 +12,7 @@ from tests.charts.rendering import CHART, Object, flags_of, identity, of, one, p
 from tests.kubernetes_schema import refuse_what_kubernetes_refuses
 
 # Their definitions are not Kubernetes' own; test_outside.py and the resource's own tests look at them.
-FOREIGN_KINDS = {"InferenceService", "HTTPRoute", "PodMonitor", "ServiceMonitor"}
+FOREIGN_KINDS = {"InferenceService", "HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"}
 
 
 @cache

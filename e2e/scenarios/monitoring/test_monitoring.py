@@ -25,6 +25,7 @@ EXCUSES = {
     'clamp=~"Forecast|Prewarm"': "a forecast needs an earlier day",
     "torpor_operator_look_failures_total": "no look at a fleet has to fail",
     "torpor_operator_watch_missed_total": "no watch has to miss anything",
+    'reason!~"Closed|Recommend': "no request has to be refused for want of room",
     "torpor_engine_missing_metric": "the simulated engine has every metric that is expected",
 }
 SLEEPER = {

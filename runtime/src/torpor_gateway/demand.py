@@ -57,6 +57,7 @@ class Demand:
         self._loop = registry.loop
         self._token_file = Path(token_file) if token_file else None
         self._readers: set[_Reader] = set()
+        self.refused = 0  # visits with a wrong token or none
         self._began = self._loop.time()
         self.boot_id = secrets.token_hex(8)
         self.gateway = gateway or self.boot_id
@@ -93,6 +94,7 @@ class Demand:
     async def visit(self, visit: Visit) -> None:
         """Serve one reader until it leaves."""
         if not self._admitted(visit.head.authorization):
+            self.refused += 1
             await visit.refuse(
                 Refusal(401, "unauthorized", "Authorization: a valid bearer token is required")
             )

@@ -56,6 +56,11 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(PREFIX + "draining", "1 after SIGTERM.", value=int(server.draining))
         readers = self._demand.readers if self._demand else 0
         yield GaugeMetricFamily(PREFIX + "demand_readers", "Operators on the demand stream.", value=readers)
+        yield CounterMetricFamily(
+            PREFIX + "demand_refusals",
+            "Visits to the demand stream with a wrong token or none.",
+            value=self._demand.refused if self._demand else 0,
+        )
 
     def _keys(self) -> Iterator[Metric]:
         gate = self._server.gate

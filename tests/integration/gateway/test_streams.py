@@ -216,6 +216,7 @@ async def test_the_token_is_checked(gateway, listen, tmp_path, connect):
         "Authorization: Basic right\r\n",
     ):
         assert await status(header) == 401
+    assert gateway.demand.refused == 4
     assert await status("Authorization: Bearer right\r\n") == 200
     file.write_text("new")
     assert await status("Authorization: Bearer right\r\n") == 401
