@@ -192,6 +192,21 @@ class EngineStatus(ApiModel):
     """
 
 
+class RequestStatus(ApiModel):
+    """What became of one annotation wake-at, sleep-at or restart-at."""
+
+    name: Literal["wake", "sleep", "restart"]
+    """What was asked for."""
+    value: Word
+    """The annotation's value; the beginning of a long one."""
+    state: Literal["Pending", "Done", "Refused", "Missed", "Invalid"]
+    """Pending, or how it ended. A value that has ended is not acted on again."""
+    message: Sentence = ""
+    """Why, for people."""
+    time: Time
+    """Since when the state holds."""
+
+
 class InferenceServiceStatus(ApiModel):
     """What Torpor observed and decided."""
 
@@ -219,3 +234,7 @@ class InferenceServiceStatus(ApiModel):
     """What cold starts took."""
     engine: EngineStatus | None = None
     """What a replica is taken to be, and what Torpor starts its engine with."""
+    requests: Annotated[list[RequestStatus], Field(max_length=3), list_map("name")] = Field(
+        default_factory=list
+    )
+    """What became of the annotations wake-at, sleep-at and restart-at; each value is acted on once."""

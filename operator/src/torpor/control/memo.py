@@ -15,6 +15,7 @@ from torpor.control.keeping import Keeping
 from torpor.control.measure import Series
 from torpor.control.plan import Place
 from torpor.control.pods import parse_time
+from torpor.control.requests import Requests, requests_of
 from torpor.control.spec import Followed
 from torpor.control.tuning import Tuner
 from torpor.decide import Memory
@@ -37,6 +38,7 @@ class Memo:
     room_at: float | None = None  # when a pod last held room on a node (monotonic)
     series: Series = frozenset()  # of metrics that come and go
     counted: Tally = field(default_factory=Tally)  # what is in the metrics of the gateways' sums
+    requests: Requests = field(default_factory=dict)  # by annotation, and what became of them
 
     @classmethod
     def of(
@@ -60,4 +62,5 @@ class Memo:
             keeping=keeping,
             memory=keeping.memory(),
             hours=hours,
+            requests=requests_of(status),
         )

@@ -32,6 +32,7 @@ from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, start_failure
 from torpor.control.pods import parse_time
 from torpor.control.prospects import prospects
+from torpor.control.requests import Requests, request_statuses
 from torpor.decide import Reading, Standing, Unknown
 
 REFRESH_SECONDS = 30.0
@@ -51,6 +52,7 @@ def status_of(
     *,
     cluster_domain: str,
     engine: EngineStatus | None = None,
+    requests: Requests | None = None,
 ) -> dict[str, Any]:
     """Return the whole status for this look as it goes over the wire."""
     world = facts.world
@@ -69,6 +71,7 @@ def status_of(
         schedule=_schedule(world.hours),
         cold_start=_cold_start(facts, cold),
         engine=engine,
+        requests=request_statuses(requests or {}, before, world.now),
     ).to_wire()
 
 
