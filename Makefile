@@ -38,9 +38,10 @@ lock: $(UV)  ## resolve the dependencies again and write locks/
 format: setup  ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: setup  ## write the generated files again (the CRD, the chart's schema, table of values and copy of the CRD)
+generate: setup  ## write the generated files again (the CRD, the chart's schema, table of values and copy of the CRD, the page of the command line)
 	@$(BIN)/python -m torpor.api.crd
 	@$(BIN)/python -m charts.generate
+	@$(BIN)/python -m torpor.cli.reference
 
 check: setup  ## format, lint, types, import contract, unit and property tests, generated files
 	@echo "==> format and lint" && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

@@ -9,6 +9,7 @@ import yaml
 from prometheus_client import Metric
 from torpor import metrics
 from torpor.api import constants, validation
+from torpor.cli import reference
 from torpor.decide import CLAMPS
 from torpor_gateway import keys, otel, workers
 from torpor_gateway.keys import read_document
@@ -164,6 +165,10 @@ def test_objects_in_documents_are_valid(document: Path) -> None:
         for item in yaml.safe_load_all("".join(block)):
             if isinstance(item, dict) and item.get("kind") == constants.KIND:
                 assert validation.check(item).problems == ()
+
+
+def test_the_page_of_the_command_line_is_what_the_commands_say() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "python -m torpor.cli.reference writes it"
 
 
 def test_the_example_of_a_caller_ends_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:

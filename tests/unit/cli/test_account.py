@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torpor.api import constants as c
-from torpor.cli.account import LONGEST_LINE, NoAccountError, account
+from torpor.cli.account import NoAccountError, account
+from torpor.cli.manners import LONGEST_LINE
 from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, findings
 from torpor.control.rollout import Rollout

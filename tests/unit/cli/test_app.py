@@ -1,5 +1,8 @@
 """The commands that need no cluster: what they print and how they end."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ def test_good_files_end_with_zero(tmp_path: Path) -> None:
     code, output = validate(fleet(FULL), {"kind": "ConfigMap"}, None, tmp_path=tmp_path)
     assert code == 0
     assert "smol: ok" in output
+    assert "ConfigMap (no name): skipped" in output
 
 
 def test_every_problem_is_listed_with_file_and_object(tmp_path: Path) -> None:
@@ -70,3 +74,42 @@ def test_crd_prints_what_is_committed() -> None:
 
 def test_version() -> None:
     assert RUN.invoke(app, ["version"]).output.count(".") == 2
+
+
+def test_the_result_of_a_check_is_a_document_too(tmp_path: Path) -> None:
+    text = yaml.safe_dump_all([fleet({"drainSeconds": -1}), {"kind": "Secret", "metadata": {"name": "s"}}])
+    result = RUN.invoke(app, ["validate", "-", "-o", "json"], input=text)
+    first, second = json.loads(result.output)["objects"]
+    assert (result.exit_code, first["result"], second["result"]) == (1, "invalid", "skipped")
+    assert first["problems"][0].startswith("spec.drainSeconds: -1")
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    heavy = (
+        "asyncio",
+        "pydantic",
+        "yaml",
+        "kubernetes",
+        "aiohttp",
+        "numpy",
+        "numba",
+        "httpx",
+        "rich",
+        "kopf",
+    )
+    code = (
+        "import sys\nfrom torpor.cli.app import app\ntry:\n    app(['--help'])\n"
+        f"except SystemExit:\n    print(sorted(set(sys.modules) & set({heavy})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=150, check=True
+    )
+    assert "simulate" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_completion_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert "_TORPOR_COMPLETE" in RUN.invoke(app, ["--show-completion", "bash"], prog_name="torpor").output
+    asked = {"_TORPOR_COMPLETE": "complete_bash", "COMP_WORDS": "torpor st", "COMP_CWORD": "1"}
+    assert RUN.invoke(app, [], prog_name="torpor", env=asked).output.strip() == "status"

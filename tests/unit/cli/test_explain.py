@@ -1,8 +1,6 @@
 """`torpor explain`: saved objects, a cluster that answers as told, and errors that say what to do."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,11 +8,11 @@ import yaml
 from torpor.cli.app import app
 from typer.testing import CliRunner
 
+from tests.unit.cli.answers import PATH, not_found
 from tests.unit.control.test_status import status
 from tests.unit.control.worlds import fleet, world
 
 RUN = CliRunner()
-PATH = "/apis/serving.torpor.dev/v1alpha1/namespaces/team/inferenceservices"
 
 
 def explain(*args, **more):
@@ -26,14 +24,6 @@ def explain(*args, **more):
 @pytest.fixture
 def raw():
     return fleet(status=status(world()))
-
-
-@pytest.fixture
-def clean(monkeypatch, tmp_path):
-    """No way to any cluster."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_saved_object_needs_no_cluster(raw, tmp_path, clean):
@@ -55,17 +45,13 @@ def test_json_is_the_structure(raw, clean):
 @pytest.mark.parametrize(
     ("args", "text", "code", "words"),
     [
-        ([], None, 2, "NAME or -f FILE is needed; kubectl get isvc lists the names"),
-        (["llm", "-o", "yaml"], None, 2, 'yaml": must be text or json; choose one of them'),
-        (
-            ["llm"],
-            None,
-            1,
-            "there is no kubeconfig at ~/.kube/config; name one with --kubeconfig, or explain a",
-        ),
-        (["llm", "--kubeconfig", "/nowhere"], None, 1, "there is no kubeconfig at /nowhere"),
-        (["-f", "/nowhere"], None, 1, "/nowhere: cannot be read"),
-        (["-f", "-"], "a: [", 1, "-: cannot be read"),
+        ([], None, 2, "NAME or -f FILE is needed; torpor status -A lists the names"),
+        (["llm", "-o", "wide"], None, 2, 'wide": must be table, json or yaml; choose one of them'),
+        (["llm"], None, 3, "there is no kubeconfig at ~/.kube/config; name another with --kubeconfig and"),
+        (["llm"], None, 3, "or explain a saved object with -f"),
+        (["llm", "--kubeconfig", "/nowhere"], None, 3, "there is no kubeconfig at /nowhere"),
+        (["-f", "/nowhere"], None, 2, "/nowhere: cannot be read"),
+        (["-f", "-"], "a: [", 2, "-: cannot be read"),
         (["-f", "-"], "", 1, "-: holds 0 objects of kind InferenceService; name one of those in it: none"),
         (
             ["other", "-f", "-"],
@@ -86,61 +72,6 @@ def test_what_cannot_be_explained(args, text, code, words):
     assert words in told
 
 
-class Server:
-    """An API server that gives each path an answer: (status, body)."""
-
-    def __init__(self, answers):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                status, body = answers.get(self.path.partition("?")[0], (404, "404 page not found"))
-                text = (body if isinstance(body, str) else json.dumps(body)).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = HTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
-
-    def stop(self):
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
-def not_found(name):
-    said = f'inferenceservices.serving.torpor.dev "{name}" not found'
-    return 404, {"kind": "Status", "reason": "NotFound", "message": said}
-
-
-@pytest.fixture
-def cluster(tmp_path, clean):
-    """Makes a server with these answers and returns its kubeconfig."""
-    servers = []
-
-    def start(answers, **context):
-        servers.append(Server(answers))
-        document = {
-            "clusters": [
-                {"name": "here", "cluster": {"server": f"http://127.0.0.1:{servers[-1].http.server_port}"}}
-            ],
-            "users": [{"name": "me", "user": {"token": "t"}}],
-            "contexts": [{"name": "now", "context": {"cluster": "here", "user": "me", **context}}],
-            "current-context": "now",
-        }
-        path = Path(tmp_path / "config")
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return str(path)
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
 def test_a_live_object_is_read_where_the_context_says(cluster, raw):
     config = cluster({f"{PATH}/llm": (200, raw)}, namespace="team")
     code, told = explain("llm", "--kubeconfig", config)
@@ -149,31 +80,52 @@ def test_a_live_object_is_read_where_the_context_says(cluster, raw):
 
 
 @pytest.mark.parametrize(
-    ("answers", "args", "words"),
+    ("answers", "args", "code", "words"),
     [
         (
             {f"{PATH}/lmm": not_found("lmm"), PATH: (200, {"items": [fleet()]})},
             ["lmm", "-n", "team"],
+            1,
             "is no InferenceService lmm in namespace team; there is llm; name another namespace with -n",
         ),
         (
             {f"{PATH}/lmm": not_found("lmm")},
             ["lmm", "-n", "team"],
+            1,
             "there is no InferenceService lmm in namespace team; name another with -n",
         ),
-        ({}, ["page", "-n", "team"], "knows no InferenceService; is Torpor installed in this cluster?"),
+        (
+            {},
+            ["page", "-n", "team"],
+            3,
+            "knows no InferenceService of serving.torpor.dev; is Torpor installed",
+        ),
+        (
+            {"/apis/serving.torpor.dev": (200, {"versions": [{"version": "v1"}, {"version": "v2"}]})},
+            ["page", "-n", "team"],
+            3,
+            "serves serving.torpor.dev as v1, v2, and this torpor speaks v1alpha1; install the torpor of",
+        ),
+        (
+            {f"{PATH}/llm": (401, {"reason": "Unauthorized", "message": "Unauthorized"})},
+            ["llm", "-n", "team"],
+            3,
+            "does not accept the login of this context (Unauthorized); log in again",
+        ),
+        ({f"{PATH}/llm": (500, "boom")}, ["llm", "-n", "team"], 1, "refuses to show team/llm: boom"),
         (
             {f"{PATH}/llm": (403, {"reason": "Forbidden", "message": "you cannot get it"})},
             ["llm", "-n", "team"],
-            "refuses to show team/llm: you cannot get it",
+            3,
+            "refuses to show team/llm: you cannot get it; ask its administrator for that right",
         ),
-        ({f"{PATH}/llm": (200, fleet())}, ["llm", "-n", "team"], "team/llm has no status yet"),
-        ({}, ["llm", "--context", "other"], "gives no login:"),
+        ({f"{PATH}/llm": (200, fleet())}, ["llm", "-n", "team"], 1, "team/llm has no status yet"),
+        ({}, ["llm", "--context", "other"], 3, "gives no login:"),
     ],
 )
-def test_what_a_cluster_does_not_give(answers, args, words, cluster):
-    code, told = explain(*args, "--kubeconfig", cluster(answers))
-    assert code == 1
+def test_what_a_cluster_does_not_give(answers, args, code, words, cluster):
+    found, told = explain(*args, "--kubeconfig", cluster(answers))
+    assert found == code
     assert words in told
 
 
@@ -183,6 +135,6 @@ def test_a_cluster_that_is_down(cluster, raw):
     document["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
     Path(config).write_text(yaml.safe_dump(document), encoding="utf-8")
     code, told = explain("llm", "--kubeconfig", config)
-    assert code == 1
+    assert code == 3
     assert "http://127.0.0.1:1 does not answer" in told
     assert "is the cluster up?" in told

@@ -32,6 +32,10 @@ LABEL_REVISION: Final = f"{GROUP}/revision"
 ANNOTATION_REVISION: Final = f"{GROUP}/revision"
 ANNOTATION_APPLIED: Final = f"{GROUP}/applied"  # hash of what Torpor last applied to a child
 ANNOTATION_FLEET_UID: Final = f"{GROUP}/fleet-uid"
+ANNOTATION_WAKE_AT: Final = f"{GROUP}/wake-at"
+ANNOTATION_SLEEP_AT: Final = f"{GROUP}/sleep-at"
+ANNOTATION_RESTART_AT: Final = f"{GROUP}/restart-at"
+ANNOTATION_RESTARTED: Final = f"{GROUP}/restarted-at"  # of a pod template: the restart that it came with
 ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 LABEL_ENDPOINT_SERVICE: Final = "kubernetes.io/service-name"
 LABEL_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
@@ -157,6 +161,19 @@ SCHEDULE_CHANGED: Final = "ScheduleChanged"  # of events: another window holds
 
 # --- reasons of events alone ----------------------------------------------------------------------
 NOT_KEPT: Final = "NotKept"  # the fleet's ConfigMap cannot be written
+
+# --- requests by annotation: reasons of events, the first two of decisions too, and states -----------
+WAKE_REQUESTED: Final = "WakeRequested"
+SLEEP_REQUESTED: Final = "SleepRequested"
+RESTART_REQUESTED: Final = "RestartRequested"
+REQUEST_REFUSED: Final = "RequestRefused"  # bounds, hours, mode or spec.scaling.replicas have another number
+REQUEST_MISSED: Final = "RequestMissed"  # could not be done in time, or another one came after it
+REQUEST_INVALID: Final = "RequestInvalid"  # the value is no time
+STATE_PENDING: Final = "Pending"
+STATE_DONE: Final = "Done"
+STATE_REFUSED: Final = "Refused"
+STATE_MISSED: Final = "Missed"
+STATE_INVALID: Final = "Invalid"
 
 # --- reasons why a pod does not become ready ------------------------------------------------------
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"

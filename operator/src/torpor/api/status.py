@@ -239,6 +239,21 @@ class SavedRecord(ApiModel):
     """What a GPU of this fleet costs per hour, by the installation's prices. Absent: it gives none."""
 
 
+class RequestStatus(ApiModel):
+    """What became of one annotation wake-at, sleep-at or restart-at."""
+
+    name: Literal["wake", "sleep", "restart"]
+    """What was asked for."""
+    value: Word
+    """The annotation's value; the beginning of a long one."""
+    state: Literal["Pending", "Done", "Refused", "Missed", "Invalid"]
+    """Pending, or how it ended. A value that has ended is not acted on again."""
+    message: Sentence = ""
+    """Why, for people."""
+    time: Time
+    """Since when the state holds."""
+
+
 class InferenceServiceStatus(ApiModel):
     """What Torpor observed and decided."""
 
@@ -268,3 +283,7 @@ class InferenceServiceStatus(ApiModel):
     """What a replica is taken to be, and what Torpor starts its engine with."""
     saved: SavedRecord | None = None
     """What was used and saved. Absent: neither the spec nor a pod ever booked an accelerator."""
+    requests: Annotated[list[RequestStatus], Field(max_length=3), list_map("name")] = Field(
+        default_factory=list
+    )
+    """What became of the annotations wake-at, sleep-at and restart-at; each value is acted on once."""

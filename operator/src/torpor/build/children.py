@@ -22,13 +22,15 @@ def children(
     live: Mapping[str, Any] | None = None,
     *,
     in_place: bool = False,
+    restarted: str = "",
     data: Mapping[str, str] | None = None,
 ) -> list[Manifest]:
     """Return the complete manifests of every child, for server-side apply.
 
     `fleet` must be valid (`validation.check`) and have a uid. `replicas` is the decided number. `live` is
     the engine Deployment as the cluster has it, None where there is none: its pod template is kept while
-    the user's inputs are the same. `in_place`: replace by stopping first. `data`: texts of the fleet's
+    the user's inputs are the same. `in_place`: replace by stopping first. `restarted`: the restart that was
+    asked for last. `data`: texts of the fleet's
     ConfigMap by key; None: it is no concern of this look.
     """
     manifests = [
@@ -42,7 +44,9 @@ def children(
         manifests.append(claim)
     if data is not None:
         manifests.append(fleet_config(fleet, data))
-    manifests.append(deployment(fleet, settings, replicas=replicas, live=live, in_place=in_place))
+    manifests.append(
+        deployment(fleet, settings, replicas=replicas, live=live, in_place=in_place, restarted=restarted)
+    )
     return manifests
 
 

@@ -30,16 +30,18 @@ def deployment(
     replicas: int,
     live: Mapping[str, Any] | None = None,
     in_place: bool = False,
+    restarted: str = "",
 ) -> Manifest:
     """Return the Deployment with `replicas` engines.
 
     `live` is the Deployment as it is in the cluster, whose template may be kept; `in_place` replaces a
-    replica by stopping it first instead of starting its successor first.
+    replica by stopping it first instead of starting its successor first; `restarted` names the restart that
+    was last asked for ("": none), and another one is another template.
     """
     revision = revision_of(fleet)
     manifest = head(fleet, "apps/v1", "Deployment", names.engines(fleet.metadata.name))
     manifest["metadata"]["annotations"] = {constants.ANNOTATION_REVISION: revision}
-    kept = kept_template(live, revision) if live is not None else None
+    kept = kept_template(live, revision) if live is not None and restarted_of(live) == restarted else None
     surge, unavailable = (0, 1) if in_place else (1, 0)
     manifest["spec"] = {
         "replicas": replicas,
@@ -50,7 +52,7 @@ def deployment(
         },
         "progressDeadlineSeconds": fleet.spec.engine.startup_seconds + PULL_MARGIN_SECONDS,
         "revisionHistoryLimit": REVISION_HISTORY,
-        "template": kept if kept is not None else template(fleet, settings, revision),
+        "template": kept if kept is not None else template(fleet, settings, revision, restarted),
     }
     return manifest
 
@@ -69,10 +71,21 @@ def kept_template(live: Mapping[str, Any], revision: str) -> Manifest | None:
     return {**found, "metadata": metadata}
 
 
-def template(fleet: InferenceService, settings: BuildSettings, revision: str) -> Manifest:
+def restarted_of(live: Mapping[str, Any] | None) -> str:
+    """Return the restart that the template of a Deployment came with, "" where there was none."""
+    template = ((live or {}).get("spec") or {}).get("template") or {}
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    return str(annotations.get(constants.ANNOTATION_RESTARTED) or "")
+
+
+def template(
+    fleet: InferenceService, settings: BuildSettings, revision: str, restarted: str = ""
+) -> Manifest:
     """Return the pod template for the fleet's present inputs."""
     shape = fleet.spec.engine.pod_template
     annotations = {**(shape.annotations or {}), constants.ANNOTATION_FLEET_UID: fleet.metadata.uid}
+    if restarted:
+        annotations[constants.ANNOTATION_RESTARTED] = restarted
     return {
         "metadata": {
             "labels": {

@@ -1,6 +1,8 @@
 """The `torpor` command.
 
-`main` is the console script. The commands live in `app`, which needs typer; importing this package does not.
+`main` is the console script, under the names `torpor` and `kubectl-torpor`: kubectl finds the second one on
+the path and calls it for `kubectl torpor`. The commands live in `app`, which needs typer; importing this
+package does not.
 """
 
 import sys
@@ -12,4 +14,5 @@ def main() -> None:
         from torpor.cli.app import app  # noqa: PLC0415 - the message below is for those who lack the extra
     except ModuleNotFoundError as error:
         sys.exit(f"torpor: {error.name} is not installed; install torpor[cli]")
-    app()
+    as_plugin = sys.argv[0].rpartition("/")[2].startswith("kubectl-")
+    app(prog_name="kubectl torpor" if as_plugin else "torpor")

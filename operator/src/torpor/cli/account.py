@@ -22,8 +22,7 @@ from torpor.api.status import (
     ScheduleStatus,
     SignalReading,
 )
-
-LONGEST_LINE: Final = 600  # characters; what is longer is cut, visibly
+from torpor.cli.manners import shown
 
 # How a condition of a fleet with nothing to say about it looks; Ready is always told.
 UNREMARKABLE: Final = {
@@ -89,9 +88,19 @@ def account(raw: Mapping[str, Any]) -> Account:
         *_schedule(status.schedule),
         *_cold_start(status),
         *_engine(status),
+        *_requests(status),
         Section("Conditions", tuple(_clean(_conditions(status.conditions)))),
     ]
-    kept = ("replicas", "readyReplicas", "desiredReplicas", "decision", "schedule", "coldStart", "engine")
+    kept = (
+        "replicas",
+        "readyReplicas",
+        "desiredReplicas",
+        "decision",
+        "schedule",
+        "coldStart",
+        "engine",
+        "requests",
+    )
     facts = {key: found[key] for key in (*kept, "conditions") if key in found}
     return Account(name, tuple(section for section in sections if section.lines), facts)
 
@@ -101,7 +110,7 @@ def _name(raw: Mapping[str, Any]) -> str:
     if raw.get("kind") != c.KIND or not isinstance(metadata, Mapping) or not metadata.get("name"):
         raise NoAccountError(f"this is no {c.KIND} with a name; give one as kubectl get -o yaml writes it")
     name = str(metadata["name"])
-    return _shown(f"{metadata['namespace']}/{name}" if metadata.get("namespace") else name)
+    return shown(f"{metadata['namespace']}/{name}" if metadata.get("namespace") else name)
 
 
 def _replicas(status: InferenceServiceStatus) -> Iterator[str]:
@@ -217,6 +226,17 @@ def _engine(status: InferenceServiceStatus) -> Iterator[Section]:
     yield Section("Engine", tuple(_clean(lines)))
 
 
+def _requests(status: InferenceServiceStatus) -> Iterator[Section]:
+    """What was asked of it by annotation, and what became of it."""
+    lines = [
+        f"{item.name} at {item.value}: {item.state} since {item.time}"
+        f"{f': {item.message}' if item.message else ''}."
+        for item in status.requests
+    ]
+    if lines:
+        yield Section("Asked for", tuple(_clean(lines)))
+
+
 def _conditions(conditions: list[Condition]) -> Iterator[str]:
     """Ready, and what is out of the ordinary."""
     for condition in conditions:
@@ -238,10 +258,4 @@ def _count(number: int | None, noun: str) -> str:
 
 def _clean(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
-        yield _shown(f"{line[:-2]}." if line.endswith("..") else line)
-
-
-def _shown(text: str) -> str:
-    """One line without control characters, cut where it is too long."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain if len(plain) <= LONGEST_LINE else f"{plain[: LONGEST_LINE - 2]} …"
+        yield shown(f"{line[:-2]}." if line.endswith("..") else line)

@@ -10,13 +10,15 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-import yaml
 
-from torpor.api import constants, validation
-from torpor.api.types import InferenceService
+from torpor.api import constants
+from torpor.cli.manners import USAGE, Output, check_format, emit, fail
+
+if TYPE_CHECKING:
+    from torpor.api.types import InferenceService
 
 
 class InputError(Exception):
@@ -49,10 +51,12 @@ def simulate(
     stale: Annotated[
         list[str] | None, typer.Option(help="FROM-TO in seconds in which they stand still; repeatable.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Output = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write replicas against the need as SVG.")] = None,
 ) -> None:
     """Run a trace through a simulated fleet and say what it cost and how it felt."""
+    check_format(output)
     try:
         # numpy and numba take a second to load; the other commands must not wait for them.
         from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
@@ -88,13 +92,16 @@ def simulate(
             _write(plot, picture)
         except OSError as error:
             _fail(f"{plot}: cannot be written: {error.strerror or error}")
-    typer.echo(json.dumps(figures) if as_json else _table(figures))
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        emit(figures, output, lambda: _table(figures))
 
 
 def _run(
     *,
     trace: Path,
-    service: InferenceService,
+    service: "InferenceService",
     hardware: str,
     cold_start: float,
     policy: str,
@@ -150,8 +157,12 @@ def _run(
     return figures, draw(run, needs, bound.SLOT_SECONDS, policy) if plot else ""
 
 
-def _fleet(path: Path) -> InferenceService:
+def _fleet(path: Path) -> "InferenceService":
     """The one InferenceService in the file, validated."""
+    import yaml  # noqa: PLC0415 - see `simulate`
+
+    from torpor.api import validation  # noqa: PLC0415 - see `simulate`
+
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -200,6 +211,5 @@ def _one_line(what: object) -> str:
     return " ".join(str(what).split())
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"torpor simulate: {_one_line(message)}", err=True)
-    raise typer.Exit(2)
+def _fail(message: str) -> NoReturn:
+    fail("simulate", _one_line(message), USAGE)

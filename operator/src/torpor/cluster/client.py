@@ -119,7 +119,27 @@ class Kube:
         seconds: float = REQUEST_SECONDS,
     ) -> Object:
         """Send one request and return the parsed answer. Raises ApiError."""
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        return _parse(await self._exchange(method, path, query, body, content_type, seconds))
+
+    async def text(
+        self, path: str, *, query: Mapping[str, str] | None = None, seconds: float = REQUEST_SECONDS
+    ) -> str:
+        """GET what is no JSON, such as a log. Raises ApiError."""
+        found = await self._exchange("GET", path, query, None, "application/json", seconds, accept="*/*")
+        return found.decode(errors="replace")
+
+    async def _exchange(  # noqa: PLR0917 - of `request`, passed on
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Object | None,
+        content_type: str,
+        seconds: float,
+        *,
+        accept: str = "application/json",
+    ) -> bytes:
+        headers = {"Accept": accept, "Content-Type": content_type}
         try:
             parameters = await self._client.param_serialize(
                 method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
@@ -131,14 +151,14 @@ class Kube:
             raise ApiError(
                 0, type(error).__name__, str(error) or f"no answer within {seconds:g} s"
             ) from error
-        answer = _parse(text)
         if response.status >= 400:
+            answer = _parse(text)
             raise ApiError(
                 response.status,
                 str(answer.get("reason") or response.reason or "Error"),
                 str(answer.get("message") or text[:LONGEST_MESSAGE].decode(errors="replace")),
             )
-        return answer
+        return text
 
     async def get(
         self, resource: Resource, namespace: str, name: str, *, seconds: float = REQUEST_SECONDS

@@ -5,8 +5,9 @@ what was last applied to it: another hash means that the manifest changed (also 
 no comparison of values would notice). With the same hash, every value of the manifest must still be found in
 the live object; where one is not, somebody changed it, and it is applied again.
 
-A pod template counts in the hash by its revision alone: the same revision may be written in two ways (as the
-operator would make it, and as it lives in the cluster), and going from one to the other is no change.
+A pod template counts in the hash by its revision and its restart alone: the same revision may be written in
+two ways (as the operator would make it, and as it lives in the cluster), and going from one to the other is
+no change.
 
 The API server rewrites some values (quantities, defaults inside lists), which looks like somebody's change
 for ever. So what an apply left behind is remembered: an object that has not changed since our own last apply
@@ -57,7 +58,10 @@ def _hash(manifest: Object) -> str:
     metadata = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
     wanted = _unnumbered(manifest) | {"metadata": metadata}
     if manifest.get("kind") == DEPLOYMENTS.kind:
-        revision = manifest["spec"]["template"]["metadata"]["labels"].get(constants.LABEL_REVISION)
+        metadata = manifest["spec"]["template"]["metadata"]
+        revision = metadata["labels"].get(constants.LABEL_REVISION)
+        if restarted := (metadata.get("annotations") or {}).get(constants.ANNOTATION_RESTARTED):
+            revision = f"{revision} {restarted}"
         wanted["spec"] = wanted["spec"] | {"template": revision}
     return _digest(wanted)[:16]
 

@@ -15,6 +15,7 @@ from torpor.control.keeping import Keeping
 from torpor.control.measure import Series
 from torpor.control.plan import Place
 from torpor.control.pods import parse_time
+from torpor.control.requests import Requests, requests_of
 from torpor.control.spec import Followed
 from torpor.control.tuning import Tuner
 from torpor.decide import Memory
@@ -39,6 +40,7 @@ class Memo:
     series: Series = frozenset()  # of metrics that come and go
     counted: Tally = field(default_factory=Tally)  # what is in the metrics of the gateways' sums
     account: Account | None = None  # of GPU seconds, as it was written last
+    requests: Requests = field(default_factory=dict)  # by annotation, and what became of them
 
     @classmethod
     def of(
@@ -63,4 +65,5 @@ class Memo:
             memory=keeping.memory(),
             hours=hours,
             account=account_of(status),
+            requests=requests_of(status),
         )

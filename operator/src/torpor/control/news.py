@@ -14,6 +14,13 @@ from torpor.cluster.events import NORMAL, WARNING
 from torpor.decide import Decision
 
 _KEPT = (c.RECOMMEND, c.PAUSED)
+_ASKED = {"wake": c.WAKE_REQUESTED, "sleep": c.SLEEP_REQUESTED, "restart": c.RESTART_REQUESTED}
+_OVER = {
+    c.STATE_DONE: (NORMAL, ""),
+    c.STATE_REFUSED: (WARNING, c.REQUEST_REFUSED),
+    c.STATE_MISSED: (WARNING, c.REQUEST_MISSED),
+    c.STATE_INVALID: (WARNING, c.REQUEST_INVALID),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,26 @@ def hours(before: Mapping[str, Any], after: Mapping[str, Any], found: Iterable[F
         return []
     told = next((finding.message for finding in found if finding.type == c.SCHEDULE_APPLIED), "")
     return [News(NORMAL, c.SCHEDULE_CHANGED, f"{was.get('name')} ends; {told}")]
+
+
+def requests(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[News]:
+    """What became of the requests by annotation, told when it is over; that one waits is in the status."""
+    was = {item.get("name"): item for item in _requests(before)}
+    told = []
+    for item in _requests(after):
+        old = was.get(item["name"], {})
+        if (old.get("value"), old.get("state")) == (item["value"], item["state"]):
+            continue
+        if item["state"] in _OVER:
+            severity, reason = _OVER[item["state"]]
+            message = f"{item['name']}-at {item['value']}: {item['message']}"
+            told.append(News(severity, reason or _ASKED[item["name"]], message))
+    return told
+
+
+def _requests(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = status.get("requests")
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
 
 
 def _active(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

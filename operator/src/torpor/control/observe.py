@@ -33,6 +33,7 @@ def observe(world: World, *, rollout: bool) -> Observation:
         new=world.deployment is None,
         wall=world.now.timestamp(),
         offset=_offset(world),
+        asked=world.docket.asked,
     )
 
 

@@ -77,6 +77,7 @@ class Pod:
     failure: Failure | None
     deletion_cost: str | None = None
     gpus: int = 0
+    restarted: str = ""
 
     def age(self, now: datetime) -> float:
         """Seconds since it was created, at least 0."""
@@ -86,6 +87,7 @@ class Pod:
 def read_pod(item: Object) -> Pod:
     """Read one pod. Never raises on odd content: what cannot be read is absent."""
     metadata, status = item["metadata"], item.get("status") or {}
+    annotations = metadata.get("annotations") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or () if isinstance(c, Mapping)}
     ready = conditions.get("Ready", {})
     scheduled = conditions.get("PodScheduled", {})
@@ -102,7 +104,8 @@ def read_pod(item: Object) -> Pod:
         holds_room=scheduled.get("status") == "True" and status.get("phase") not in ("Failed", "Succeeded"),
         unschedulable_since=parse_time(scheduled.get("lastTransitionTime")) if unschedulable else None,
         failure=None if is_ready else _failure(metadata, status, scheduled if unschedulable else None),
-        deletion_cost=(metadata.get("annotations") or {}).get(constants.ANNOTATION_DELETION_COST),
+        deletion_cost=annotations.get(constants.ANNOTATION_DELETION_COST),
+        restarted=annotations.get(constants.ANNOTATION_RESTARTED, ""),
         gpus=_gpus(item.get("spec") or {}),
     )
 

@@ -37,6 +37,8 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
         "WouldBeAwake": lambda *_: "",
         "IdleToZero": lambda *_: "",
         "Prewarm": lambda line, *_: f"when no request is foreseen within a cold start, {line.before} follow",
+        c.SLEEP_REQUESTED: lambda *_: "",
+        c.WAKE_REQUESTED: lambda *_: "",
         "AllFailing": lambda line, *_: f"once a replica answers, {line.before} would follow",
         "ScheduleUnknown": lambda line, *_: (
             f"with time-zone data in the operator's image {line.before} follow"

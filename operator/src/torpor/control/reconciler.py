@@ -23,7 +23,7 @@ from torpor.cluster.client import ApiError
 from torpor.cluster.demand import DemandStreams
 from torpor.cluster.events import WARNING, Recorder
 from torpor.cluster.resources import CONFIG_MAPS, FLEETS, Object
-from torpor.control import news
+from torpor.control import news, requests
 from torpor.control.drift import stamped
 from torpor.control.executor import Executor, Outcome
 from torpor.control.findings import Facts, findings
@@ -145,6 +145,7 @@ class Reconciler:
             conflicts=parts.naming.conflicts(key),
             roomless_for=math.inf if memo.room_at is None else clock - memo.room_at,
             hours=memo.hours.at(memo.followed.service, now, memo.cold.p95),
+            docket=requests.open_docket(fleet, memo.requests, now),
         )
 
     async def _act(self, world: World, memo: Memo, taken: tuple[str, ...]) -> float | None:
@@ -152,6 +153,7 @@ class Reconciler:
         outcome = Outcome(scaled=False) if taken else await self._parts.executor.run(world, todo)
         if outcome.scaled:
             memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
+        memo.requests = requests.after(world, decision, outcome, taken)
         memo.left_behind.update(outcome.left_behind)
         memo.cold = memo.cold.seen(world)
         await self._kept(world, memo, outcome)
@@ -204,6 +206,7 @@ class Reconciler:
             decision.replicas,
             world.deployment,
             in_place=change.in_place,
+            restarted=world.restarted,
             data=_data(world, keeping),
         )
         return decision, memory, rules, change, plan(world, manifests, memo.left_behind)
@@ -270,6 +273,7 @@ class Reconciler:
             cluster_domain=self._parts.build.cluster_domain,
             engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
             saved=record(account, price),
+            requests=memo.requests,
         )
         metrics.SAVED.set(*world.key, memo.account)
         memo.series = measure(facts, after, memo.cold, memo.series)
@@ -291,7 +295,11 @@ class Reconciler:
             # Otherwise the answer carries a spec that nobody has looked at; the watch will bring it as news.
             self._parts.store.put(FLEETS, answer)
         advice = news.recommended(before, facts.decision)
-        stories = (*news.transitions(before, found), *news.hours(before, after, found))
+        stories = (
+            *news.transitions(before, found),
+            *news.hours(before, after, found),
+            *news.requests(before, after),
+        )
         for story in stories if advice is None else (*stories, advice):
             await self._parts.recorder.record(
                 world.fleet["metadata"], story.severity, story.reason, story.message
@@ -313,6 +321,8 @@ class Reconciler:
             times.append(world.clock + facts.rollout.look_in)
         if world.hours is not None:
             times.append(world.clock + CLOCK_DOUBT_SECONDS)
+        if (due := requests.look_in(world, memo.requests)) is not None:
+            times.append(world.clock + min(due, CLOCK_DOUBT_SECONDS))
         if flush:
             times.append(world.clock + REFRESH_SECONDS)
         return min(times, default=None)

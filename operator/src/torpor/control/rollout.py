@@ -6,6 +6,8 @@ hold what arrives meanwhile. `Auto` surges, and turns to in place when the new r
 minute: on a cluster whose GPUs are all taken a surge would wait for ever. The choice lasts until the rollout
 ends and is read back from the live Deployment, so a new leader does not change its mind.
 
+A restart that somebody asked for is the same change, to pods of the same revision.
+
 A new revision that does not become ready stalls: the old replicas keep serving, and scaling is no longer held
 up by it.
 """
@@ -41,8 +43,9 @@ class Rollout:
 
 def rollout(world: World, service: InferenceService, revision: str) -> Rollout:
     """Judge the rollout towards `revision`."""
-    old = [pod for pod in world.living if pod.revision != revision]
-    new = [pod for pod in world.living if pod.revision == revision]
+    wanted = (revision, world.restarted)
+    old = [pod for pod in world.living if (pod.revision, pod.restarted) != wanted]
+    new = [pod for pod in world.living if (pod.revision, pod.restarted) == wanted]
     running = world.replicas > 0 and bool(old)
     strategy = service.spec.rollout.strategy
     if strategy == "InPlace":

@@ -33,6 +33,7 @@ from torpor.control.cold_start import ColdStarts
 from torpor.control.findings import Facts, start_failure
 from torpor.control.pods import parse_time
 from torpor.control.prospects import prospects
+from torpor.control.requests import Requests, request_statuses
 from torpor.decide import Reading, Standing, Unknown
 
 REFRESH_SECONDS = 30.0
@@ -53,6 +54,7 @@ def status_of(
     cluster_domain: str,
     engine: EngineStatus | None = None,
     saved: SavedRecord | None = None,
+    requests: Requests | None = None,
 ) -> dict[str, Any]:
     """Return the whole status for this look as it goes over the wire."""
     world = facts.world
@@ -72,6 +74,7 @@ def status_of(
         cold_start=_cold_start(facts, cold),
         engine=engine,
         saved=saved,
+        requests=request_statuses(requests or {}, before, world.now),
     ).to_wire()
 
 

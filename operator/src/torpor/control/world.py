@@ -14,11 +14,13 @@ from torpor.api import constants, names
 from torpor.api.names import FleetKey
 from torpor.api.routes import Conflict
 from torpor.api.types import InferenceService
+from torpor.build.deployment import restarted_of
 from torpor.cluster.gateway_view import FleetDemand
 from torpor.cluster.resources import CHILDREN, CONFIG_MAPS, DEPLOYMENTS, Object, Resource
 from torpor.control.drift import replicas_of
 from torpor.control.pods import Pod
 from torpor.decide import Standing, Unknown
+from torpor.decide.requests import NO_REQUESTS, Docket
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class World:
     bare: the installation gives this namespace bare model names. conflicts: names that an older fleet has.
     roomless_for: seconds since a pod of the fleet, one on its way out included, last held room on a node.
     hours: what the schedule allows; Unknown where that cannot be told, None where there is no schedule.
+    docket: what is asked of the fleet by annotation.
     """
 
     key: FleetKey
@@ -45,6 +48,7 @@ class World:
     conflicts: tuple[Conflict, ...] = ()
     roomless_for: float = math.inf
     hours: Standing | Unknown | None = None
+    docket: Docket = NO_REQUESTS
 
     @property
     def uid(self) -> str:
@@ -65,6 +69,13 @@ class World:
     def config(self) -> Object | None:
         """The fleet's ConfigMap, where it exists."""
         return self.children.get((CONFIG_MAPS, names.config(self.key.name)))
+
+    @property
+    def restarted(self) -> str:
+        """The restart that the pods must have come with: one that is due, else that of the live template. A
+        fleet without pods has nothing to restart.
+        """
+        return (self.docket.restart if self.living else "") or restarted_of(self.deployment)
 
     @property
     def replicas(self) -> int:

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from torpor.api.constants import RECOMMEND
+from torpor.api.constants import RECOMMEND, SLEEP_REQUESTED, WAKE_REQUESTED
 from torpor.decide.ahead import Ahead
 from torpor.decide.decision import EXTERNAL_OWNER
 from torpor.decide.memory import Memory
 from torpor.decide.modes import kept, told_external, told_kept
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.quick import but, quick
+from torpor.decide.requests import SLEEP, WAKE, hindrance
 from torpor.decide.signals import QUEUE_DEPTH, Reading
 from torpor.decide.values import Unknown
 
@@ -199,13 +200,29 @@ def idle_to_zero(facts: Facts) -> Verdict:
 
 def prewarm(facts: Facts) -> Verdict:
     """Requests are foreseen within a cold start, likely enough to be worth the idling. Where the owner named
-    an idle time and it ended, that stands until requests are foreseen anew.
+    an idle time and it ended, or sent the fleet to sleep, that stands until requests are foreseen anew.
     """
     if facts.asked > 0 or facts.ahead.asleep == 0 or facts.policy.closed:
         return None
-    if facts.policy.idle_seconds is not None and (facts.current > 0 or facts.memory.overslept):
+    if facts.memory.overslept or (facts.policy.idle_seconds is not None and facts.current > 0):
         return None
     return facts.ahead.asleep, facts.ahead.told
+
+
+def sleep_requested(facts: Facts) -> Verdict:
+    """Somebody sends the fleet to sleep, without its idle time. Not while requests wait, for they would wake
+    it at once.
+    """
+    if facts.observation.asked != SLEEP or facts.asked == 0 or hindrance(facts.observation.demand):
+        return None
+    return 0, "sleep-at asks for none; what runs is finished"
+
+
+def wake_requested(facts: Facts) -> Verdict:
+    """Somebody wants the fleet awake before a request does, and then for as long as after a request."""
+    if facts.observation.asked != WAKE or facts.asked >= 1:
+        return None
+    return max(1, facts.current), "wake-at asks for the fleet"
 
 
 def all_failing(facts: Facts) -> Verdict:
@@ -313,6 +330,8 @@ CLAMPS = (
     Clamp("WouldBeAwake", would_be_awake),
     Clamp("IdleToZero", idle_to_zero),
     Clamp("Prewarm", prewarm),
+    Clamp(SLEEP_REQUESTED, sleep_requested),
+    Clamp(WAKE_REQUESTED, wake_requested),
     Clamp("AllFailing", all_failing),
     Clamp("ScheduleUnknown", schedule_unknown),
     Clamp("Rollout", rollout),

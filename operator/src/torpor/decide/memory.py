@@ -36,9 +36,10 @@ class Memory:
     maximum needs no more). idle_since: start of the unbroken silence. arrivals: the demand's counter at the
     last look. short_since: since when the Deployment has fewer pods than it asks for. closed: the schedule
     allowed no replica at the last look. closed_demand: when requests were last seen in these closed hours.
-    wanted_at: the last look that found somebody who wants the fleet. overslept: the owner's idle time ended
-    although requests were foreseen; no forecast wakes the fleet until they are foreseen anew. queued_since:
-    since when the queue has asked for more replicas than there are, without a break. known: what was learned.
+    wanted_at: the last look that found somebody who wants the fleet. overslept: the owner's idle time ended,
+    or somebody sent the fleet to sleep, although requests were foreseen; no forecast wakes it until they are
+    foreseen anew. queued_since: since when the queue has asked for more replicas than there are, without a
+    break. known: what was learned.
     """
 
     seen_at: float | None = None

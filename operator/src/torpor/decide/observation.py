@@ -97,7 +97,8 @@ class Observation:
     replicas: how many pods the Deployment asks for now (0 where it does not exist yet). rollout: a change of
     revision is under way and still within its time. wall: UTC seconds since the epoch, None where the time of
     day is not known (then nothing is foreseen). offset: seconds by which local time is ahead of UTC there.
-    new: there is no Deployment yet, so no number to keep. ready: those engines that answer now, derived.
+    new: there is no Deployment yet, so no number to keep. asked: what somebody asks for by name, "wake",
+    "sleep" or "" (`decide.requests`). ready: those engines that answer now, derived.
     """
 
     replicas: int
@@ -107,6 +108,7 @@ class Observation:
     wall: float | None = None
     offset: float = 0.0
     new: bool = False
+    asked: str = ""
     ready: tuple[Engine, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from torpor.decide.known import Known
 from torpor.decide.memory import Memory, remember
 from torpor.decide.observation import Observation, Policy
 from torpor.decide.quick import quick
+from torpor.decide.requests import SLEEP, WAKE
 from torpor.decide.study import load as load_now
 from torpor.decide.study import paused, study, works
 from torpor.decide.values import Unknown, Value, measured
@@ -57,7 +58,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
     starting, short_since = _starting(observation, policy, memory, now)
     arrived = memory.arrivals is not None and observation.demand.arrivals != memory.arrivals
     wanted = arrived or _positive(observation.demand.held) or _positive(observation.demand.queued)
-    silent = not arrived and _silent(observation, gauges)
+    silent = not arrived and observation.asked != WAKE and _silent(observation, gauges)
     idle_since = (memory.idle_since if memory.idle_since is not None else now) if silent else None
     if starting.credited:
         idle_since = None
@@ -119,7 +120,7 @@ def decide(observation: Observation, policy: Policy, memory: Memory, now: float)
             number, message = verdict
             lines.append(ClampLine(clamp.name, facts.asked, number, message))
             facts = facts.asking(number)
-    if facts.asked == 0 and ahead.asleep and any(line.name == "IdleToZero" for line in lines):
+    if facts.asked == 0 and ahead.asleep and (observation.asked == SLEEP or _idled(lines)):
         memory = replace(memory, overslept=True)
     reason, message = _why(facts, base, tuple(lines), work)
     answer = Decision(
@@ -288,6 +289,10 @@ def _gauges(observation: Observation) -> list[Value]:
     return gauges
 
 
+def _idled(lines: list[ClampLine]) -> bool:
+    return any(line.name == "IdleToZero" for line in lines)
+
+
 def _closed_demand(
     observation: Observation, policy: Policy, memory: Memory, now: float, *, arrived: bool, woken: bool
 ) -> float | None:
@@ -296,6 +301,8 @@ def _closed_demand(
     """
     if not policy.closed:
         return None
+    if observation.asked == WAKE:
+        return now
     if any(_positive(gauge) for gauge in _gauges(observation)) or (arrived and memory.closed):
         return now
     if woken and memory.closed_demand is not None:
