@@ -1,4 +1,4 @@
-"""The commands. `explain` reads one object of a cluster; version, validate, crd and simulate need none.
+"""The commands. `explain` reads one object of a cluster, `backtest` a Prometheus; the others need neither.
 
 `validate` is the strict reading of a file: what the API server would prune in silence (a misspelt field) is
 an error here, every problem is listed, and the exit status is for scripts: 0 where all objects are fine, 1
@@ -15,6 +15,7 @@ import typer
 import yaml
 
 from torpor.api import constants, crd, validation
+from torpor.cli.backtest import backtest
 from torpor.cli.explain import explain
 from torpor.cli.simulate import simulate
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 app.command()(simulate)
 app.command()(explain)
+app.command()(backtest)
 
 
 @app.command()
