@@ -202,15 +202,15 @@ def lines(
             pod = pods.setdefault((slot, born), _Pod())
             name = f"chat-7d9f-{int(slot):02d}x{int(born) % 1_000_000:06d}"
             own = f'{labels},pod="{name}",model_name="chat",engine="0"'
-            first = max(pod.first, int(done + running))
-            part = began.take(first - pod.first, now)
+            part = began.take(max(0, int(done + running) - pod.first), now)
+            pod.first += part.stop - part.start
             pod.ttft.add(began.places[0][part].tolist(), began.values[0][part].tolist())
             part = ended.take(int(done) - pod.done, now)
             for buckets, places, values in zip(
                 (pod.pace, pod.prompts, pod.outputs), ended.places, ended.values, strict=True
             ):
                 buckets.add(places[part].tolist(), values[part].tolist())
-            pod.first, pod.done = first, int(done)
+            pod.done = int(done)
             yield f"vllm:num_requests_running{{{own}}} {running:g} {at}\n"
             yield f"vllm:num_requests_waiting{{{own}}} {waiting:g} {at}\n"
             yield f"{names['kv']}{{{own}}} {kv:.6f} {at}\n"

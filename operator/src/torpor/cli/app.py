@@ -18,6 +18,7 @@ from torpor.api import constants, crd, validation
 from torpor.cli.backtest import backtest
 from torpor.cli.explain import explain
 from torpor.cli.simulate import simulate
+from torpor.cli.size import size
 
 app = typer.Typer(
     help="Torpor: autoscaled LLM inference fleets that sleep at night.",
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(simulate)
 app.command()(explain)
 app.command()(backtest)
+app.command()(size)
 
 
 @app.command()
