@@ -19,6 +19,7 @@ from torpor.cli.backtest import backtest
 from torpor.cli.explain import explain
 from torpor.cli.simulate import simulate
 from torpor.cli.size import size
+from torpor.cli.suggest import suggest
 
 app = typer.Typer(
     help="Torpor: autoscaled LLM inference fleets that sleep at night.",
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(simulate)
 app.command()(explain)
 app.command()(backtest)
+app.command()(suggest)
 app.command()(size)
 
 
