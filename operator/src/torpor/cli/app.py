@@ -7,7 +7,7 @@ and the light part of the standard library at its top and the rest inside its fu
 
 import typer
 
-from torpor.cli import ask, backtest, bench, explain, logs, simulate, size, status, validate
+from torpor.cli import ask, backtest, bench, explain, logs, simulate, size, status, suggest, validate
 from torpor.cli.manners import command
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(command(validate.validate))
 app.command()(command(simulate.simulate))
 app.command()(command(backtest.backtest))
 app.command()(command(size.size))
+app.command()(command(suggest.suggest))
 
 
 @app.command()

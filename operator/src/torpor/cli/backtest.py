@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from torpor.cli.history import (
     COLD,
     FLEET,
-    FORMATS,
     GPU,
     GPUS,
     HARDWARE,
@@ -30,6 +28,7 @@ from torpor.cli.history import (
     told_errors,
     write,
 )
+from torpor.cli.manners import check_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,9 +63,8 @@ def backtest(
     picture: Annotated[Path | None, typer.Option(help="Write requests and replicas as SVG.")] = None,
 ) -> None:
     """Say what other policies would have made of a fleet's history."""
-    with told_errors("backtest"):
-        if output not in FORMATS:
-            raise UsageError(f'-o "{output}": must be table, json or yaml; choose one of them')
+    with told_errors():
+        check_format(output)
         from torpor.history import backtest as tests  # noqa: PLC0415 - numpy and numba take a second to load
         from torpor.history.picture import draw  # noqa: PLC0415
 
@@ -127,6 +125,8 @@ def _candidate(name: str, found: Found) -> Candidate:
 
     namespace, _, own = found.fleet.partition("/")
     usual = {"minReplicas": 0, "maxReplicas": max(1, min(1000, found.past.peak))}
+    import yaml  # noqa: PLC0415 - `torpor --help` has no use for it
+
     text = yaml.safe_dump(made(namespace, own, usual))
     rule = name if name and not Path(name).exists() and re.fullmatch(r"[a-z0-9-]+(:[^/]*)?", name) else ""
     if name and not rule:

@@ -13,10 +13,11 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
+
+from torpor.cli.manners import USAGE, TroubleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 SHORTEST, LONGEST = 600.0, 400 * 86_400.0
 COLD_START = 120.0  # seconds, where nobody told
-FORMATS = ("table", "json", "yaml")
 
 PROMETHEUS = Annotated[str, typer.Option(help="Address of the Prometheus that scraped the engines.")]
 FLEET = Annotated[str, typer.Option(help="NAMESPACE/NAME of the fleet.")]
@@ -56,12 +56,15 @@ SEEDS = Annotated[
 LOOK = Annotated[float, typer.Option(help="Seconds between two decisions.")]
 
 
-class UsageError(Exception):
-    """A wrong argument; exit status 2."""
+class UsageError(TroubleError):
+    """A wrong argument."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, USAGE)
 
 
-class FailedError(Exception):
-    """What was asked for cannot be had; exit status 1."""
+class FailedError(TroubleError):
+    """What was asked for cannot be had."""
 
 
 class Found:
@@ -185,7 +188,10 @@ def shown(document: Any, output: str) -> str:
     """The document as JSON or YAML."""
     if output == "json":
         return json.dumps(document, indent=2) + "\n"
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    import yaml  # noqa: PLC0415 - only who asks for it waits for it
+
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    return text
 
 
 def write(path: Path, text: str) -> None:
@@ -216,25 +222,18 @@ def progress(*steps: str) -> Iterator[list[Callable[[float], None]]]:
 
 
 @contextlib.contextmanager
-def told_errors(command: str) -> Iterator[None]:
-    """Turn what goes wrong into one sentence on standard error: 2 for a wrong argument, 1 for the rest."""
+def told_errors() -> Iterator[None]:
+    """Put what the history and the simulator complain of into the words of the command line."""
     try:
         from torpor.history.source import HistoryError  # noqa: PLC0415 - see above
         from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
         from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
         from torpor.simulate.traces import TraceError  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _fail(command, f"{error.name} is not installed; install torpor[cli]", 1)
+        raise FailedError(f"{error.name} is not installed; install torpor[cli]") from None
     try:
         yield
-    except (UsageError, HardwareError) as error:
-        _fail(command, str(error), 2)
-    except (FailedError, HistoryError, SimulationError, TraceError, ValueError) as error:
-        _fail(command, str(error), 1)
-    except KeyboardInterrupt:
-        _fail(command, "interrupted; nothing was written", 130)
-
-
-def _fail(command: str, message: str, code: int) -> NoReturn:
-    typer.echo(f"torpor {command}: {' '.join(message.split())}", err=True)
-    raise typer.Exit(code)
+    except HardwareError as error:
+        raise UsageError(str(error)) from None
+    except (HistoryError, SimulationError, TraceError, ValueError) as error:
+        raise FailedError(str(error)) from None

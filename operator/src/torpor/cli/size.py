@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
+
+from torpor.cli.history import UsageError
+from torpor.cli.manners import TroubleError, check_format, emit
 
 if TYPE_CHECKING:
     from torpor.sizing.fit import Load, Option
     from torpor.sizing.model import Model
 
-FORMATS = ("table", "json", "yaml")
 SHOWN = 8  # options of a table
-
-
-class UsageError(Exception):
-    """A wrong argument; exit status 2."""
 
 
 def size(
@@ -60,8 +57,7 @@ def size(
     from torpor.sizing.model import CACHE_BYTES, ModelError  # noqa: PLC0415
 
     try:
-        if output not in FORMATS:
-            raise UsageError(f'-o "{output}": must be table, json or yaml; choose one of them')
+        check_format(output)
         if kv_cache not in CACHE_BYTES:
             raise UsageError(f"--kv-cache {kv_cache[:40]!r}: must be one of {', '.join(CACHE_BYTES)}")
         found = _model(
@@ -110,19 +106,15 @@ def size(
         if any(not 1 <= count <= 64 for count in ranks):
             raise UsageError(f"--gpus {ranks[-1]}: must be from 1 to 64 accelerators of one replica")
         ways = fit.options(found, load, accelerators, ranks, _prices(price))
-    except (UsageError, ModelError) as error:
-        _fail(str(error), 2)
+    except ModelError as error:
+        raise UsageError(str(error)) from None
     best = ways[0]
     if best.why:
-        _fail(
+        raise TroubleError(
             f"no accelerator does: {best.gpu} x {best.ranks}: {best.why}; try --quantization fp8, a shorter "
-            "--context, more --gpus, or other objectives",
-            1,
+            "--context, more --gpus, or other objectives"
         )
     formula = fit.formula(found, load, best)
-    if output == "table":
-        typer.echo(_table(found, load, ways, formula))
-        return
     document = {
         "model": {
             "name": found.name,
@@ -135,8 +127,7 @@ def size(
         "formula": formula,
         "options": [one.document() for one in ways],
     }
-    told = json.dumps(document, indent=2) + "\n"
-    typer.echo(told if output == "json" else yaml.safe_dump(document, sort_keys=False, width=120), nl=False)
+    emit(document, output, lambda: _table(found, load, ways, formula))
 
 
 def _model(
@@ -249,8 +240,3 @@ def _table(model: Model, load: Load, ways: list[Option], formula: list[str]) -> 
     best = fits[0]
     told = f"How {best.replicas} x {best.ranks} {best.gpu} came about:"
     return "\n".join([head, "", *lines, *more, "", told, *(f"  {line}" for line in formula)])
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"torpor size: {' '.join(message.split())}", err=True)
-    raise typer.Exit(code)
