@@ -87,6 +87,11 @@ WAKING = {
             "10m 0s",
         ),
         Case(
+            "a wake may be a little late",
+            {COLD: "60x20", STREAM: "900x20", **_gateways(HELD, "0+60x20")},
+            "3m",
+        ),
+        Case(
             "held as long as a cold start takes, again and again",
             {COLD: "60x20", STREAM: "900x20", **_gateways(HELD, "0 60 110 0 60 110 0 60 110 0 60")},
             "8m",
@@ -104,6 +109,7 @@ WAKING = {
     ),
     "TorporWakeFailed": (
         Case("the wake failed", {_reason("Ready", "WakeFailed"): "1x10"}, "5m", (FLEET,)),
+        Case("it has only just failed", {_reason("Ready", "WakeFailed"): "1x10"}, "1m"),
         Case("the fleet wakes", {_reason("Ready", "Waking"): "1x10"}, "5m"),
         Case(
             "it failed, and the next attempt went well",
@@ -143,13 +149,14 @@ WAKING = {
             },
             "15m",
         ),
+        Case("a node may still come", {_reason("PodsScheduled", "Unschedulable"): "1x20"}, "8m"),
     ),
 }
 
 NUMBERS = {
     "TorporDesiredUnmet": (
         Case("two of three never get ready", {DESIRED: "3x60", READY: "1x60"}, "45m", (FLEET,), "2"),
-        Case("a cold start of 20 minutes", {DESIRED: "1x60", READY: "0x20 1x40"}, "45m"),
+        Case("a cold start of more than 20 minutes", {DESIRED: "1x60", READY: "0x60"}, "25m"),
         Case("everything is ready", {DESIRED: "3x60", READY: "3x60"}, "45m"),
         Case(
             "there is no node, of which another alert tells",
@@ -164,7 +171,7 @@ NUMBERS = {
     ),
     "TorporSignalsUnavailable": (
         Case("a signal is unknown", {_condition("SignalsAvailable"): "0x20"}, "15m", (FLEET,)),
-        Case("it was unknown while a gateway restarted", {_condition("SignalsAvailable"): "0x5 1x15"}, "15m"),
+        Case("it is unknown while a gateway restarts", {_condition("SignalsAvailable"): "0x20"}, "8m"),
         Case("none is read, because the fleet is paused", {_condition("SignalsAvailable"): "-1x20"}, "15m"),
     ),
     "TorporMetricContractBroken": (
@@ -180,9 +187,9 @@ NUMBERS = {
             (FLEET | {"metric": "vllm:num_requests_waiting"},),
         ),
         Case(
-            "an engine that had just started did not have it yet",
-            {_series("torpor_engine_missing_metric", **FLEET, pod="e-a", metric="vllm:x"): "1x5 stale"},
-            "15m",
+            "an engine that has just started does not have it yet",
+            {_series("torpor_engine_missing_metric", **FLEET, pod="e-a", metric="vllm:x"): "1x20"},
+            "8m",
         ),
     ),
     "TorporScheduleMissed": (
@@ -211,6 +218,7 @@ NUMBERS = {
     ),
     "TorporScheduleOverdue": (
         Case("nobody looked when the hours changed", {NEXT: "300x30"}, "15m", (FLEET,), "10m 0s"),
+        Case("it is late, but the operator may only have restarted", {NEXT: "300x30"}, "10m"),
         Case("the next transition took its place", {NEXT: "300x5 90000x30"}, "15m"),
     ),
     "TorporFleetBroken": (
@@ -220,6 +228,7 @@ NUMBERS = {
             "15m",
             (FLEET | {"reason": "SpecInvalid"},),
         ),
+        Case("somebody is mending it", {_reason("Ready", "SpecInvalid"): "1x20"}, "8m"),
         Case("the owner paused it", {_reason("Ready", "Paused"): "1x20"}, "15m"),
     ),
 }
@@ -263,7 +272,8 @@ ANSWERS = {
             "75%",
         ),
         Case("one of ten is late", _missed("0+10x80", "0+90x80"), "70m"),
-        Case("all of very few were late", _missed("0 2 4 4x70", "0x80"), "70m"),
+        Case("all of very few were late", _missed("0+0.1x80", "0x80"), "70m"),
+        Case("a fleet has just begun, late", _missed("0+60x80", "0+20x80"), "2m"),
         Case("it was bad and is good again", _missed("0+60x60 3600x45", "0x60 0+60x45"), "105m"),
     ),
     "TorporObjectiveBurnSlow": (
@@ -275,6 +285,7 @@ ANSWERS = {
             "20%",
             interval="10m",
         ),
+        Case("a fifth is late, for ten minutes", _missed("0+20x150", "0+80x150"), "20m", interval="10m"),
         Case(
             "four in a hundred are within the budget", _missed("0+4x150", "0+96x150"), "24h", interval="10m"
         ),
@@ -309,6 +320,14 @@ GATEWAYS = {
             },
             "15m",
         ),
+        Case(
+            "a burst found no room, three minutes ago",
+            {
+                **_gateways(REQUESTS, "0+54x20", code="200", reason=""),
+                **_gateways(REQUESTS, "0+6x20", code="503", reason="Waking"),
+            },
+            "4m",
+        ),
         Case("nothing is refused", _gateways(REQUESTS, "0+98x20", code="200", reason=""), "15m"),
     ),
     "TorporGatewayFull": (
@@ -320,6 +339,11 @@ GATEWAYS = {
             },
             "15m",
             (GATEWAY | {"reason": "out_of_memory"},),
+        ),
+        Case(
+            "it has just begun",
+            {_pod("torpor_gateway_errors_total", GATEWAY, code="503", reason="out_of_memory"): "0+6x20"},
+            "4m",
         ),
         Case(
             "clients ask for what does not exist",
@@ -337,10 +361,11 @@ GATEWAYS = {
             "15m",
             (GATEWAY | {"pod": "a"},),
         ),
-        Case("it took a while to begin", {_pod("torpor_gateway_synced", GATEWAY): "0x5 1x20"}, "15m"),
+        Case("it takes a while to begin", {_pod("torpor_gateway_synced", GATEWAY): "0x20"}, "8m"),
     ),
     "TorporNoGateway": (
         Case("nothing is scraped", {_pod("torpor_operator_leader", OPERATOR): "1x20"}, "10m", ({},)),
+        Case("Prometheus has just begun", {_pod("torpor_operator_leader", OPERATOR): "1x20"}, "4m"),
         Case("one is there, if out of sync", {_pod("torpor_gateway_synced", GATEWAY): "0x20"}, "10m"),
     ),
     "TorporDemandUnread": (
@@ -354,6 +379,14 @@ GATEWAYS = {
             },
             "10m",
             (GATEWAY | {"pod": "a"},),
+        ),
+        Case(
+            "the operator restarts",
+            {
+                _pod("torpor_gateway_demand_readers", GATEWAY): "0x20",
+                _pod("torpor_gateway_draining", GATEWAY): "0x20",
+            },
+            "4m",
         ),
         Case(
             "it drains, and the operator has heard everything",
@@ -374,7 +407,7 @@ GATEWAYS = {
         Case(
             "it was, until the new token was read",
             {_pod("torpor_gateway_demand_refusals_total", GATEWAY): "0 2 4 4x20"},
-            "12m",
+            "4m",
         ),
     ),
     "TorporAPIKeysStale": (
@@ -387,7 +420,7 @@ GATEWAYS = {
             "15m",
             (GATEWAY | {"pod": "a"},),
         ),
-        Case("they were mended", {_pod("torpor_gateway_api_keys_stale", GATEWAY): "1x5 0x20"}, "15m"),
+        Case("somebody mends them", {_pod("torpor_gateway_api_keys_stale", GATEWAY): "1x20"}, "8m"),
     ),
 }
 
@@ -404,7 +437,7 @@ OPERATORS = {
         Case(
             "the lease changes hands",
             {_pod(LEADER, OPERATOR): "1x4 0x20", _pod(LEADER, OPERATOR, "b"): "0x5 1x20"},
-            "6m",
+            "5m",
         ),
     ),
     "TorporWatchStale": (
@@ -424,6 +457,11 @@ OPERATORS = {
             },
             "11m",
         ),
+        Case(
+            "the API server has been away for ten minutes",
+            {_pod("torpor_operator_watch_age_seconds", OPERATOR, kind="Pod"): "0+60x20"},
+            "10m",
+        ),
     ),
     "TorporLooksFail": (
         Case(
@@ -440,7 +478,7 @@ OPERATORS = {
         Case(
             "the API server was away for a moment",
             {_pod("torpor_operator_look_failures_total", OPERATOR, cause="unreachable"): "0+1x5 5x30"},
-            "25m",
+            "8m",
         ),
     ),
 }

@@ -75,19 +75,18 @@ def test_the_alert_fires_and_is_quiet(name: str, tmp_path: Path) -> None:
 
 def test_every_recording_rule_gives_what_it_should(tmp_path: Path) -> None:
     assert set(RECORDED) == {rule.name for rule in rules.records(rules.GROUPS)}
-    tests = []
+    tests: dict[tuple[str, ...], dict[str, Any]] = {}  # by series: what is asked of the same is asked at once
     for name, it in RECORDED.items():
         labels = ", ".join(f'{key}="{value}"' for key, value in it.labels.items())
-        sample = {"labels": f"{{{labels}}}", "value": it.value}
-        rounded = f"round({name}, 0.0001)"
-        tests.append(
-            {
-                "input_series": [{"series": key, "values": values} for key, values in it.series.items()],
-                "interval": "1m",
-                "promql_expr_test": [{"expr": rounded, "eval_time": it.at, "exp_samples": [sample]}],
-            }
-        )
-    run(tmp_path, tests)
+        asked = {
+            "expr": f"round({name}, 0.0001)",
+            "eval_time": it.at,
+            "exp_samples": [{"labels": f"{{{labels}}}", "value": it.value}],
+        }
+        series = [{"series": key, "values": values} for key, values in it.series.items()]
+        test = {"input_series": series, "interval": "1m", "promql_expr_test": []}
+        tests.setdefault(tuple(it.series), test)["promql_expr_test"].append(asked)
+    run(tmp_path, list(tests.values()))
 
 
 def test_prometheus_accepts_the_file() -> None:

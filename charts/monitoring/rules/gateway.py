@@ -89,7 +89,7 @@ GROUP = Group(
             "TorporDemandTokenRefused",
             "critical",
             "5m",
-            "sum by (namespace, job) (increase(torpor_gateway_demand_refusals_total[5m])) > 0",
+            "sum by (namespace, job) (increase(torpor_gateway_demand_refusals_total[3m])) > 0",
             "The gateways refuse the operator's token",
             """The demand stream was asked for with a wrong token, so held requests may wake nobody. Operator
             and gateway have read different versions of the Secret (a rendering without a cluster makes a new
