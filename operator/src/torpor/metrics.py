@@ -6,10 +6,13 @@ that the decisions are made of: what this process heard of all gateways since it
 number of replicas can be checked against its cause. Each gateway has its own, from its own beginning.
 """
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from torpor.decide.observation import Tally
+if TYPE_CHECKING:  # the command line comes by here too, and must not wait for what decides
+    from torpor.decide.observation import Tally
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 FLEET = ("namespace", "name")
@@ -156,7 +159,7 @@ def forget(namespace: str, name: str) -> None:
         metric.remove_by_labels({"namespace": namespace, "name": name})
 
 
-def counted(namespace: str, name: str, before: Tally, now: Tally) -> None:
+def counted(namespace: str, name: str, before: "Tally", now: "Tally") -> None:
     """Record what the gateways counted between two looks."""
     ARRIVALS.labels(namespace, name).inc(max(0.0, now.arrivals - before.arrivals))
     COMPLETED.labels(namespace, name).inc(max(0.0, now.completed - before.completed))
