@@ -8,14 +8,16 @@ number of replicas can be checked against its cause. Each gateway has its own, f
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from torpor.decide.observation import Tally
-from torpor.decide.saved import Account
+if TYPE_CHECKING:  # the command line comes by here too, and must not wait for what decides
+    from torpor.decide.observation import Tally
+    from torpor.decide.saved import Account
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 FLEET = ("namespace", "name")
@@ -190,10 +192,10 @@ class GpuSeconds(Collector):
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock  # Unix seconds
-        self._accounts: dict[tuple[str, str], Account] = {}
+        self._accounts: dict[tuple[str, str], "Account"] = {}
         self._shown: dict[tuple[str, ...], int] = {}
 
-    def set(self, namespace: str, name: str, account: Account | None) -> None:
+    def set(self, namespace: str, name: str, account: "Account | None") -> None:
         """Take over a fleet's account; None: it has none."""
         if account is not None:
             self._accounts[namespace, name] = account
@@ -267,7 +269,7 @@ def forget(namespace: str, name: str) -> None:
     SAVED.forget(namespace, name)
 
 
-def counted(namespace: str, name: str, before: Tally, now: Tally) -> None:
+def counted(namespace: str, name: str, before: "Tally", now: "Tally") -> None:
     """Record what the gateways counted between two looks."""
     ARRIVALS.labels(namespace, name).inc(max(0.0, now.arrivals - before.arrivals))
     COMPLETED.labels(namespace, name).inc(max(0.0, now.completed - before.completed))

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from torpor.api import crd
+from torpor.cli import main
 from torpor.cli.app import app
 from typer.testing import CliRunner
 
@@ -113,3 +115,14 @@ def test_completion_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "_TORPOR_COMPLETE" in RUN.invoke(app, ["--show-completion", "bash"], prog_name="torpor").output
     asked = {"_TORPOR_COMPLETE": "complete_bash", "COMP_WORDS": "torpor st", "COMP_CWORD": "1"}
     assert RUN.invoke(app, [], prog_name="torpor", env=asked).output.strip() == "status"
+
+
+def test_kubectl_finds_it_and_it_knows_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripts = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert scripts["kubectl-torpor"] == scripts["torpor"] == "torpor.cli:main"
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-torpor", "status", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "Usage: kubectl torpor status" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torpor.api import constants as c
 from torpor.cluster.client import ApiError
-from torpor.cluster.resources import DEPLOYMENTS, FLEETS, PODS
+from torpor.cluster.resources import DEPLOYMENTS, FLEETS, PODS, SERVICES
 from torpor.control.reconciler import CLOCK_DOUBT_SECONDS, RefusedError
 from torpor.control.requests import RETRY_SECONDS, requests_of
 
@@ -171,6 +171,16 @@ async def test_a_restart_that_is_refused_is_tried_again():
     await desk.look()
     assert told(desk)["restart"]["state"] == c.STATE_DONE
     assert desk.told.reasons.count(c.RESTART_REQUESTED) == 1
+
+
+async def test_a_restart_is_done_although_another_child_is_refused():
+    desk = await awake()
+    ask(desk, restart=stamp(1))
+    desk.store.remove(SERVICES, desk.store.get(SERVICES, KEY.namespace, "llm"))
+    desk.server.refuses = {"Service"}
+    with pytest.raises(RefusedError):
+        await desk.look()
+    assert told(desk)["restart"]["state"] == c.STATE_DONE
 
 
 async def test_refusals_and_nonsense_are_events_and_change_nothing():

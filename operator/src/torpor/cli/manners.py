@@ -166,7 +166,9 @@ def terminal_width() -> int | None:
 
 def shown(text: object) -> str:
     """One line without control characters, cut where it is too long."""
-    plain = "".join(char if char.isprintable() else " " for char in str(text))
+    plain = str(text)
+    if not plain.isprintable():
+        plain = "".join(char if char.isprintable() else " " for char in plain)
     return plain if len(plain) <= LONGEST_LINE else f"{plain[: LONGEST_LINE - 2]} …"
 
 

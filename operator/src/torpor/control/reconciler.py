@@ -153,7 +153,7 @@ class Reconciler:
         outcome = Outcome(scaled=False) if taken else await self._parts.executor.run(world, todo)
         if outcome.scaled:
             memo.memory = memory  # only now: a wake whose write failed must still look new to the next look
-        memo.requests = requests.after(world, decision, outcome, taken)
+        memo.requests = requests.after(world, decision, outcome)
         memo.left_behind.update(outcome.left_behind)
         memo.cold = memo.cold.seen(world)
         await self._kept(world, memo, outcome)

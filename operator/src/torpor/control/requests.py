@@ -13,7 +13,8 @@ from typing import Any, TypeAlias, cast
 from torpor.api import constants as c
 from torpor.api.conditions import shortened, timestamp
 from torpor.api.status import RequestStatus
-from torpor.cluster.resources import Object
+from torpor.build.deployment import restarted_of
+from torpor.cluster.resources import DEPLOYMENTS, Object
 from torpor.control.executor import Outcome
 from torpor.control.observe import observe
 from torpor.control.pods import parse_time
@@ -53,12 +54,12 @@ def open_docket(fleet: Object, before: Requests, now: datetime) -> Docket:
     return docket(asked, before, now.timestamp())
 
 
-def after(world: World, decision: Decision | None, outcome: Outcome, taken: tuple[str, ...]) -> Requests:
+def after(world: World, decision: Decision | None, outcome: Outcome) -> Requests:
     """Return the records after a look that made these writes."""
     records = {record.verb: record for record in world.docket.records}
     for request in world.docket.due:
         if request.verb == RESTART:
-            records[RESTART] = _restarted(world, request.text, outcome, taken)
+            records[RESTART] = _restarted(world, request.text, outcome)
         elif decision is None:
             told = "there is no valid spec to decide by"
             records[request.verb] = Record(request.verb, request.text, c.STATE_REFUSED, told)
@@ -68,12 +69,13 @@ def after(world: World, decision: Decision | None, outcome: Outcome, taken: tupl
     return records
 
 
-def _restarted(world: World, text: str, outcome: Outcome, taken: tuple[str, ...]) -> Record:
+def _restarted(world: World, text: str, outcome: Outcome) -> Record:
     if world.service is None:
         return Record(RESTART, text, c.STATE_REFUSED, "there is no valid spec to make pods by")
     if not world.living:
         return Record(RESTART, text, c.STATE_DONE, "no replica runs; the next start is a new one")
-    if outcome.refused or taken:
+    applied = any(place[0] == DEPLOYMENTS for place, _ in outcome.left_behind)
+    if not applied and restarted_of(world.deployment) != text:
         told = "the pods could not be written; it is tried again"
         return Record(RESTART, text, c.STATE_PENDING, told)
     return Record(RESTART, text, c.STATE_DONE, "replicas are replaced as in a rollout")
