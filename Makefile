@@ -9,8 +9,9 @@ UV_VERSION := 0.13.9
 UV := $(CACHE)/uv/$(UV_VERSION)/bin/uv
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS := $(CACHE)/docs
 
-.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo clean
+.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,7 +32,7 @@ $(VENV)/.ready: pyproject.toml locks/dev.txt | $(UV)
 	@touch $@
 
 lock: $(UV)  ## resolve the dependencies again and write locks/
-	@for part in dev operator gateway engine native; do \
+	@for part in dev operator gateway engine native docs; do \
 	  $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --extra $$part -o locks/$$part.txt pyproject.toml; done
 
@@ -83,6 +84,13 @@ cluster-down:  ## take the local Kubernetes down; only its cache stays
 
 demo: setup  ## the product's story on this machine, with a real model; KEEP=1 leaves the cluster up
 	@$(BIN)/python -m e2e.demo
+
+docs: $(UV)  ## build the documentation site into build/site; a warning is an error
+	@test -x $(DOCS)/bin/python || $(UV) venv --quiet --python $(PYTHON) $(DOCS)
+	@$(UV) pip sync --quiet --python $(DOCS)/bin/python --require-hashes locks/docs.txt
+	@echo "==> documentation site" && \
+	  NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict --clean --site-dir build/site
+	@echo "build/site/index.html"
 
 clean:  ## remove what was built inside the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -192,7 +192,7 @@ class GpuSeconds(Collector):
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock  # Unix seconds
-        self._accounts: dict[tuple[str, str], "Account"] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}
         self._shown: dict[tuple[str, ...], int] = {}
 
     def set(self, namespace: str, name: str, account: "Account | None") -> None:
