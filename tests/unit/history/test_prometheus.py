@@ -85,9 +85,8 @@ def test_one_that_is_down() -> None:
 
 def test_one_that_accepts_and_never_answers() -> None:
     with server(lambda connection, over: (connection.recv(65536), over.wait(60))[0] and None) as address:
-        assert "did not answer within 0.3 s" in refused(address, 0.3) or "no whole answer" in refused(
-            address, 0.3
-        )
+        told = refused(address, 0.3)  # two clocks watch over it, and either may be first
+    assert "did not answer within 0.3 s" in told or "no whole answer within 0.3 s" in told
 
 
 def test_one_that_sends_a_byte_now_and_then_for_ever() -> None:
