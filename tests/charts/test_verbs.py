@@ -33,7 +33,7 @@ from tests.charts.test_roles import Rights, granted
 
 OPERATOR = ROOT / "operator" / "src" / "torpor"
 GATEWAY = ROOT / "runtime" / "src" / "torpor_gateway"
-DOOR = {"get", "list", "apply", "merge", "write_event", "request"}
+DOOR = {"get", "list", "text", "apply", "merge", "write_event", "request"}
 LOCAL = {"access", "close"}  # ask the API server nothing
 
 
