@@ -42,7 +42,7 @@ class Child:
         """The process."""
         return self._process.pid
 
-    def wait_for_port(self, port: int, seconds: float = 60.0) -> None:
+    def wait_for_port(self, port: int, seconds: float = 300.0) -> None:
         """Wait until somebody listens on `port`. Raises StartError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

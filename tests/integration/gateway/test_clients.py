@@ -34,7 +34,8 @@ async def test_a_client_that_leaves_while_held_frees_its_place(gateway, stream, 
 
 
 @pytest.mark.parametrize("script", [forever, first_token_then_forever])
-async def test_a_client_that_leaves_stops_the_engine(gateway, engines, script):
+async def test_a_client_that_leaves_stops_the_engine(start, engines, script):
+    gateway = await start(pool_idle_seconds=600.0)  # a connection that was kept would stay
     engine = await engines(script)
     fleet = gateway.static(engine)
     client = await gateway.client()

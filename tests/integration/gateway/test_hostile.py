@@ -8,7 +8,15 @@ import pytest
 from torpor_gateway.client import ClientConnection
 
 from tests.integration.gateway.harness import Gateway, chat, request, until
-from tests.integration.gateway.scripted import DONE, SSE_HEAD, TOKEN, answer_ok, chunk, json_answer
+from tests.integration.gateway.scripted import (
+    DONE,
+    SSE_HEAD,
+    TOKEN,
+    answer_ok,
+    chunk,
+    json_answer,
+    stream_answer,
+)
 
 MODELS = request(b"", path="/v1/models", method="GET")
 UPLOAD = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -254,9 +262,11 @@ async def test_cancellation_at_any_moment_leaks_nothing(gateway, engines, stream
     """After each cut somebody else asks, who finds the one place free and every connection in order."""
 
     async def answer(call):
-        if pause:
+        whole = stream_answer(TOKEN, DONE) if stream else json_answer({})
+        half = whole.index(TOKEN) + len(TOKEN) + 2 if stream else len(whole) - 1
+        for part in (whole[:half], whole[half:]):
             await asyncio.sleep(pause)
-        await answer_ok(call)
+            await call.send(part)
 
     fleet = gateway.static(await engines(answer), limit=1)
     sound = await gateway.client()
