@@ -229,16 +229,18 @@ async def test_a_fleet_without_gpus_has_no_account(monkeypatch):
 
 
 async def test_a_fleet_that_is_only_watched_counts_what_it_has_and_what_it_would_need(monkeypatch):
-    scaling = {"mode": "Recommend", "minReplicas": 3, "maxReplicas": 8}
+    scaling = {"mode": "Recommend", "minReplicas": 1, "maxReplicas": 8}
     meter = Meter(monkeypatch, engine=gpus(1), scaling=scaling)
     await meter.look()
-    for number in range(3):
-        meter.pod(f"llm-{number}", 1, ready=True)
+    meter.pod(number=1, ready=True)
+    meter.gateways.seen = demand(pods={"llm-0": report(waitingCapacity=20)})
     await meter.look()
-    assert meter.rates == Rates(used=3, asleep=0, max=8, peak=3), "minReplicas asks for three"
+    needed = meter.status["decision"]["recommendedReplicas"]
+    assert needed > meter.replicas == 1
+    assert meter.rates == Rates(used=1, asleep=0, max=8, peak=needed)
     meter.respec(engine=gpus(1), scaling=scaling | {"mode": "Paused"})
     await meter.look()
-    assert meter.rates == Rates(used=3, asleep=0, max=8, peak=3)
+    assert meter.rates == Rates(used=1, asleep=0, max=8, peak=needed), "nothing is worked out any more"
 
 
 async def test_a_spec_that_cannot_be_read_leaves_always_on_where_it_was(meter):
