@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -159,9 +160,7 @@ def terminal_width() -> int | None:
     """Return the width of the terminal that standard output is, None where it is none."""
     if not sys.stdout.isatty():
         return None
-    with contextlib.suppress(OSError):
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    return None
+    return shutil.get_terminal_size((0, 0)).columns or None  # a terminal may not know its size
 
 
 def shown(text: object) -> str:
