@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from torpor.cli.history import (
     SINCE,
     TIMEOUT,
     TOKEN_FILE,
+    FailedError,
     UsageError,
     progress,
     read,
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torpor.cli.history import Found
-    from torpor.history.backtest import Candidate, Conditions, Happened, Row
+    from torpor.decide.hardware import Hardware
+    from torpor.history.backtest import Candidate, Conditions, Happened, Once, Row
+    from torpor.history.read import Past
 
 
 def backtest(
@@ -85,10 +89,7 @@ def backtest(
             )
             candidates = [_candidate(name, found) for name in policy or [""]]
             conditions = found.conditions([one.service for one in candidates], look)
-            rows = [
-                run(found, one, conditions, seeds, lambda share: simulating(share / len(candidates)))
-                for one in candidates
-            ]
+            rows = run(found, candidates, conditions, seeds, simulating)
         was = tests.happened(found.past, conditions)
         document = report(found, conditions, was, rows, seeds)
         if picture is not None:
@@ -100,20 +101,53 @@ def backtest(
 
 
 def run(
-    found: Found, candidate: Candidate, conditions: Conditions, seeds: int, told: Callable[[float], None]
-) -> Row:
-    """One policy over what was found."""
-    from torpor.history import backtest as tests  # noqa: PLC0415 - see above
+    found: Found,
+    candidates: list[Candidate],
+    conditions: Conditions,
+    seeds: int,
+    told: Callable[[float], None],
+) -> list[Row]:
+    """All policies over all draws, as many at once as there are processors: a week is half a minute each."""
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - see above
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+    from multiprocessing import get_context  # noqa: PLC0415
 
-    return tests.run(
-        found.past,
-        found.rebuilt,
-        candidate,
-        hardware=found.hardware,
-        conditions=conditions,
-        seeds=range(seeds),
-        told=told,
-    )
+    from torpor.history import backtest as tests  # noqa: PLC0415
+
+    jobs = [(candidate, seed) for candidate in candidates for seed in range(seeds)]
+    workers = min(len(jobs), os.cpu_count() or 1)
+    shared = found.past, found.hardware, conditions
+    if workers == 1:
+        results = []
+        for job in jobs:
+            results.append(_once(shared, job))
+            told(1 / len(jobs))
+    else:
+        # A new interpreter each: a copy of this one would have its threads' locks and not its threads.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(_once, shared, job) for job in jobs]
+            for future in futures:
+                future.add_done_callback(lambda _: told(1 / len(jobs)))
+            try:
+                results = [future.result() for future in futures]
+            except BrokenProcessPool:
+                raise FailedError("a simulation was killed, by the system for its memory perhaps") from None
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    return [
+        tests.row(candidate.name, results[place * seeds : (place + 1) * seeds])
+        for place, candidate in enumerate(candidates)
+    ]
+
+
+def _once(shared: tuple[Past, Hardware, Conditions], job: tuple[Candidate, int]) -> Once:
+    """One simulation, in a process of its own."""
+    from torpor.history import backtest as tests  # noqa: PLC0415 - see above
+    from torpor.history.rebuild import Rebuilt  # noqa: PLC0415
+
+    past, hardware, conditions = shared
+    candidate, seed = job
+    return tests.once(past, Rebuilt(past), candidate, hardware=hardware, conditions=conditions, seed=seed)
 
 
 def _candidate(name: str, found: Found) -> Candidate:

@@ -107,40 +107,66 @@ def run(
     told: Callable[[float], None] = lambda share: None,
 ) -> Row:
     """One policy over the past, once per seed. Raises SimulationError and ValueError."""
-    figures: dict[str, list[float]] = {}
-    steps: list[tuple[float, int]] = []
+    found = []
+    for seed in seeds:
+        found.append(once(past, rebuilt, candidate, hardware=hardware, conditions=conditions, seed=seed))
+        told(1 / len(seeds))
+    return row(candidate.name, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One draw under one policy: its figures (`scored`) and the replicas asked for."""
+
+    figures: dict[str, float]
+    steps: list[tuple[float, int]]
+
+
+def once(
+    past: Past,
+    rebuilt: Rebuilt,
+    candidate: Candidate,
+    *,
+    hardware: Hardware,
+    conditions: Conditions,
+    seed: int,
+) -> Once:
+    """One policy over one draw of the past. Raises SimulationError and ValueError."""
+    span = past.end - past.start
     hidden = [(low - past.start, high - past.start) for low, high in past.missing]
     began = level(past.asked or past.replicas, past.start + 5 * past.every)
-    service = candidate.service
-    for seed in seeds:
-        trace = rebuilt.trace(seed)
-        replica = plan.engine(service, hardware, trace)
-        driver: FleetPolicy = Production(candidate.name, service, replica, past.start, conditions.cold_start)
-        if candidate.rule:
-            driver = plan.policy(candidate.rule, service, replica, trace)
-        setup = plan.setup(
-            service,
-            replica,
-            cold_start=conditions.cold_start,
-            look=plan.pace(driver, conditions.look),
-            seed=seed,
-            gateways=conditions.gateways,
-        )
-        span = past.end - past.start
-        done = Simulation(until(trace, span), replace(setup, initial=began), driver).run()
-        for key, value in scored(done, conditions, hidden, span).items():
-            figures.setdefault(key, []).append(value)
-        steps = steps or done.steps
-        told(1 / len(seeds))
+    service, trace = candidate.service, rebuilt.trace(seed)
+    replica = plan.engine(service, hardware, trace)
+    driver: FleetPolicy = Production(candidate.name, service, replica, past.start, conditions.cold_start)
+    if candidate.rule:
+        driver = plan.policy(candidate.rule, service, replica, trace)
+    setup = plan.setup(
+        service,
+        replica,
+        cold_start=conditions.cold_start,
+        look=plan.pace(driver, conditions.look),
+        seed=seed,
+        gateways=conditions.gateways,
+    )
+    done = Simulation(until(trace, span), replace(setup, initial=began), driver).run()
+    return Once(scored(done, conditions, hidden, span), done.steps)
+
+
+def row(name: str, found: Sequence[Once]) -> Row:
+    """The figures of one policy over its draws."""
+
+    def over(key: str, digits: int) -> Range:
+        return Range.of([one.figures[key] for one in found], digits)
+
     return Row(
-        candidate.name,
-        Range.of(figures["hours"], 2),
-        Range.of(figures["attained"], 2),
-        Range.of(figures["delayed"], 0),
-        Range.of(figures["p95"], 2),
-        Range.of(figures["changes"], 0),
-        Range.of(figures["peak"], 0),
-        steps,
+        name,
+        over("hours", 2),
+        over("attained", 2),
+        over("delayed", 0),
+        over("p95", 2),
+        over("changes", 0),
+        over("peak", 0),
+        found[0].steps,
     )
 
 

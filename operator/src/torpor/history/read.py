@@ -34,6 +34,7 @@ MOST_SERIES = 4000  # of one metric at once: a thousand replicas of four ranks
 MOST_SAMPLES = 1_500_000  # of one answer
 MOST_STEPS = 10_000  # of one answer; a server refuses 11,000
 SHORTEST_RANGE, LONGEST_RANGE = 600.0, 86_400.0
+LOOKBACK = 300.0  # seconds for which a server repeats a sample at a step
 SHAPE_SECONDS = 1800.0  # over which lengths are taken together
 HOUR = 3600.0
 ALWAYS = 0.9  # share of what the engines saw that the operator's counter must have for it to be believed
@@ -171,17 +172,18 @@ def read(
 def _selected(source: Source, selectors: Sequence[str], start: float, end: float) -> tuple[str, int]:
     """The selector that finds series, and how many at once at the most."""
     step = max((end - start) / 500, 60.0)
-    for selector in selectors:
-        found = source.steps(f"count({select(names.RUNNING, selector)})", start, end, step)
-        most = max((float(np.nanmax(one.values)) for one in found if len(one.values)), default=0.0)
-        if most > MOST_SERIES:
-            raise HistoryError(
-                f"{most:.0f} series of {names.RUNNING[0]} match {{{selector}}}: more than "
-                f"{MOST_SERIES} are no "
-                "single fleet; name one with narrower matchers in --selector"
-            )
-        if most:
-            return selector, int(most)
+    # Coarsely first: what is too much is cheap to see. Then so finely that a wake of minutes is not missed.
+    for each in (step, LOOKBACK) if step > LOOKBACK else (step,):
+        for selector in selectors:
+            found = source.steps(f"count({select(names.RUNNING, selector)})", start, end, each)
+            most = max((float(np.nanmax(one.values)) for one in found if len(one.values)), default=0.0)
+            if most > MOST_SERIES:
+                raise HistoryError(
+                    f"{most:.0f} series of {names.RUNNING[0]} match {{{selector}}}: more than {MOST_SERIES} "
+                    "are no single fleet; name one with narrower matchers in --selector"
+                )
+            if most:
+                return selector, int(most)
     tried = " nor ".join(f"{{{selector}}}" for selector in selectors)
     others = source.steps(f"count by (namespace, name) ({select(names.RUNNING, '')})", start, end, step)
     where = ", ".join(
