@@ -50,6 +50,7 @@ class Answer:
     """A response read off the wire, its body decoded. `ended`: whether its framing ended as announced."""
 
     def __init__(self, head: bytes) -> None:
+        assert head.startswith(b"HTTP/1.1 "), f"behind the last answer: {head[:100]!r}"
         lines = head.decode().split("\r\n")
         self.status = int(lines[0].split(" ")[1])
         self.headers = {

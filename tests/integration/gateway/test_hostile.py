@@ -264,9 +264,9 @@ async def test_cancellation_at_any_moment_leaks_nothing(gateway, engines, stream
     async def answer(call):
         whole = stream_answer(TOKEN, DONE) if stream else json_answer({})
         half = whole.index(TOKEN) + len(TOKEN) + 2 if stream else len(whole) - 1
-        for part in (whole[:half], whole[half:]):
-            await asyncio.sleep(pause)
-            await call.send(part)
+        await call.send(whole[:half])
+        await asyncio.sleep(pause)
+        await call.send(whole[half:])
 
     fleet = gateway.static(await engines(answer), limit=1)
     sound = await gateway.client()
