@@ -54,7 +54,7 @@ class Prometheus:
         self._client = PrometheusConnect(
             self.url,
             headers={"Authorization": f"Bearer {token}"} if token else None,
-            retry=Retry(0),
+            retry=Retry(0, read=False),  # a silence is told as one, not as retries that are used up
             session=session,
             timeout=(min(CONNECT_SECONDS, seconds), seconds),
         )
