@@ -52,6 +52,11 @@ class Pod:
         return self.load_state.load
 
     @property
+    def in_flight(self) -> int:
+        """Requests of this process."""
+        return self.load_state.in_flight
+
+    @property
     def prompt_tokens_ahead(self) -> int:
         """Tokens."""
         return self.backlog.tokens

@@ -85,9 +85,15 @@ class Endpoint:
         return self.load_state.load
 
     @property
+    def in_flight(self) -> int:
+        """Requests that this process has sent there."""
+        return self.load_state.in_flight
+
+    @property
     def prompt_tokens_ahead(self) -> int:
         """Prompt tokens that the pod has to compute, as far as this process can tell."""
-        return self.backlog.tokens
+        backlog = self.backlog
+        return backlog.own + backlog.others  # eight times a choice: no second property
 
     def wedged(self, now: float) -> bool:
         """Say whether the engine claims to run and has counted no token for a minute of fresh reports."""

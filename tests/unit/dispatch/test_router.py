@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 from torpor.dispatch import PodMemory, identity, route, seed_of, session_identity
-from torpor.dispatch.router import BOUND, PATIENCE, homes, least_of_two, limit
+from torpor.dispatch.router import BOUND, CROWD, MOST_PATIENCE, PATIENCE, homes, least_of_two, limit, patience
 
 
 @dataclass(eq=False)
@@ -16,6 +16,7 @@ class Pod:
     name: str
     load: int = 0
     prompt_tokens_ahead: int = 0
+    in_flight: int = 0
     memory: PodMemory = field(default_factory=PodMemory)
 
     @property
@@ -124,8 +125,56 @@ def test_a_home_that_is_far_behind_passes_on_to_the_second_and_then_to_the_least
     assert send(fleet_without_memory(pods), text(1)).name == third.name
 
 
+def test_a_home_is_waited_for_by_who_is_not_alone():
+    pods = fleet(6)
+    first, second = homes(pods, identity(text(1))[0])
+    for pod in pods:
+        pod.load = pod.in_flight = 3
+    first.prompt_tokens_ahead = 10 * PATIENCE
+    assert send(fleet_without_memory(pods), text(1)).name == second.name
+    for pod in pods:
+        pod.in_flight = 1  # as one of three does
+    assert send(fleet_without_memory(pods), text(1)).name == first.name
+
+
+def test_a_crowded_home_keeps_the_long_prompts_and_gives_the_short_away():
+    pods = fleet(8)
+    short, long = text(1, 600), text(1, 20_000)
+    first, second = homes(pods, identity(short)[0])
+    assert homes(pods, identity(long)[0])[0] is first
+    for pod in pods:
+        pod.load = 4
+    first.load = 7
+    assert patience(pods, len(short) // 4) < 3 * CROWD / (1 + 35 / 8)
+    assert send(fleet_without_memory(pods), long).name == first.name
+    assert send(fleet_without_memory(pods), short).name == second.name
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1), st.integers(0, 1 << 20))
+def test_patience_grows_with_the_prompt_and_with_what_others_have_sent(requests, prompt):
+    pods = [
+        Pod(str(place), load=max(total, own), in_flight=own) for place, (total, own) in enumerate(requests)
+    ]
+    found = patience(pods, prompt)
+    assert PATIENCE <= found <= PATIENCE + MOST_PATIENCE
+    assert found <= patience(pods, prompt + 1)
+    pods[0].load += 1  # from another process
+    assert found <= patience(pods, prompt)
+    for pod in pods:
+        pod.in_flight = pod.load
+    assert patience(pods, prompt) == PATIENCE
+
+
+@given(st.integers(0, 33), st.integers(0, 33))
+def test_a_guess_changes_nothing_but_the_work(learned, guess):
+    found = identity(text(1, 70_000))
+    memory = PodMemory()
+    memory.learn(found[:learned])
+    assert memory.depth(found, guess) == memory.depth(found) == learned
+
+
 def fleet_without_memory(pods: list[Pod]) -> list[Pod]:
-    return [Pod(pod.name, pod.load, pod.prompt_tokens_ahead) for pod in pods]
+    return [Pod(pod.name, pod.load, pod.prompt_tokens_ahead, pod.in_flight) for pod in pods]
 
 
 def test_a_session_stays_where_it_is_whatever_its_prompts_say():
