@@ -25,7 +25,7 @@ def rewrite(markdown: str, page: str, docs: Path, repo_url: str | None) -> str:
     """
     Return `markdown` with every link that leaves `docs` rewritten.
 
-    `page` is the page's path below `docs`. Raises `LookupError` where a link leads to no file of the repository.
+    `page` is the page's path below `docs`. Raises `LookupError` where a link leads nowhere.
     """
 
     def replaced(match: re.Match[str]) -> str:
