@@ -2,6 +2,7 @@
 
 import copy
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -41,12 +42,22 @@ def awake():
         "active": {"name": "office"},
         "next": {"time": "2026-11-21T20:00:00Z", "name": "outside"},
     }
-    raw["status"]["saved"] = {"gpuSecondsSaved": {"max": "7200", "peak": "3600"}, "asOf": "x"}
+    hour_ago = (NOW - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    raw["status"]["saved"] = {
+        "since": hour_ago,
+        "asOf": hour_ago,
+        "gpuSecondsUsed": 1800,
+        "gpuSecondsAsleep": 0,
+        "gpuSecondsSaved": {"max": 3600, "peak": 0},
+        "peakReplicas": 2,
+        "gpus": {"used": 1, "asleep": 0, "max": 2, "peak": 1},
+        "pricePerGpuHour": "2.5",
+    }
     return raw
 
 
 def test_a_line_has_what_the_object_says(awake):
-    line = overview(awake, {("team", "llm"): 123.4})
+    line = overview(awake, NOW, {("team", "llm"): 123.4})
     assert (line["state"], line["ready"], line["replicas"]["ready"]) == ("Serving", "True", 1)
     assert (line["queuePerReplica"], line["kvPercent"]) == (3.0, 42.0)
     head, row = table([line], NOW).splitlines()
@@ -66,8 +77,16 @@ def test_a_line_has_what_the_object_says(awake):
         assert cell in row
 
 
+def test_the_page_adds_the_interval_that_runs_and_says_it_in_money(awake):
+    line = overview(awake, NOW)
+    assert line["saved"]["gpuSecondsSaved"] == {"max": 7200, "peak": 0}
+    assert line["saved"]["gpuSecondsUsed"] == 5400
+    told = "2.0 GPU h = 5.00 at 2.5 an hour, 57% of always on at maxReplicas; 0.0 against the peak; 1.5 used"
+    assert told in detail(line, awake, NOW)
+
+
 def test_what_is_not_known_is_a_dash_and_a_bare_object_a_line():
-    row = table([overview({"metadata": {"namespace": "a", "name": "b"}})], NOW).splitlines()[1]
+    row = table([overview({"metadata": {"namespace": "a", "name": "b"}}, NOW)], NOW).splitlines()[1]
     assert row.split() == [
         "a",
         "b",
@@ -82,13 +101,13 @@ def test_a_fleet_in_trouble_and_one_that_is_watched_are_marked(awake):
     bad = copy.deepcopy(awake)
     bad["status"]["conditions"] = [{"type": "Ready", "status": "False", "reason": "WakeFailed"}]
     bad["status"]["decision"] |= {"mode": "Recommend", "recommendedReplicas": 3}
-    row = table([overview(bad)], NOW).splitlines()[1]
+    row = table([overview(bad, NOW)], NOW).splitlines()[1]
     assert "WakeFailed! (Recommend)" in row
     assert "1/1 (3 rec.)" in row
 
 
 def test_a_narrow_terminal_cuts_the_reason_alone(awake):
-    lines = table([overview(awake)], NOW, width=90).splitlines()
+    lines = table([overview(awake, NOW)], NOW, width=90).splitlines()
     assert all(len(line) <= 90 for line in lines)
     assert lines[1].endswith(" …")
 
@@ -105,7 +124,7 @@ def test_nothing_in_an_object_breaks_the_page(value, other):
         | {"schedule": {"next": {"time": other, "name": value}}},
     }
     for item in (raw, mangled):
-        line = overview(item)
+        line = overview(item, NOW)
         assert "\x1b" not in table([line], NOW)
         assert detail(line, item, NOW)
         json.dumps(line)

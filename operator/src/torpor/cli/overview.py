@@ -16,9 +16,12 @@ from torpor.cli.manners import columns, items, mapping, shown
 HEAD: Final = ("NAMESPACE", "NAME", "STATE", "REPLICAS", "QUEUE", "KV", "TOKENS/S", "NEXT", "SAVED", "WHY")
 NONE: Final = "-"
 DAY_SECONDS: Final = 86_400.0
+HOUR_SECONDS: Final = 3_600.0
 
 
-def overview(raw: Mapping[str, Any], rates: Mapping[tuple[str, str], float] | None = None) -> dict[str, Any]:
+def overview(
+    raw: Mapping[str, Any], now: datetime, rates: Mapping[tuple[str, str], float] | None = None
+) -> dict[str, Any]:
     """Return a fleet's line as JSON values; what is not known is None. rates: output tokens per second."""
     metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
     decision, scaling = mapping(status, "decision"), mapping(raw, "spec", "scaling")
@@ -45,7 +48,7 @@ def overview(raw: Mapping[str, Any], rates: Mapping[tuple[str, str], float] | No
         "kvPercent": _decimal(signals.get("kvCacheUtilization", {}).get("value")),
         "outputTokensPerSecond": None if rates is None else rates.get(key),
         "next": {name: _text(following.get(name)) for name in ("time", "name")} if following else None,
-        "saved": dict(mapping(status, "saved")) or None,
+        "saved": _saved(status, now),
         "requests": [dict(item) for item in items(status.get("requests"))],
     }
 
@@ -71,7 +74,7 @@ def _row(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         NONE if fleet["kvPercent"] is None else f"{fleet['kvPercent']:.0f}%",
         _number(fleet["outputTokensPerSecond"]),
         _next(fleet["next"], now),
-        saved(fleet["saved"]),
+        _hours(fleet["saved"]),
         why or "no operator has looked at it yet",
     ]
     return [shown(cell) for cell in cells]
@@ -91,7 +94,7 @@ def detail(fleet: Mapping[str, Any], raw: Mapping[str, Any], now: datetime) -> s
         ("KV cache", NONE if fleet["kvPercent"] is None else f"{fleet['kvPercent']:.0f}%"),
         ("tokens/s", _number(fleet["outputTokensPerSecond"])),
         ("next", _next(fleet["next"], now)),
-        ("saved", saved(fleet["saved"])),
+        ("saved", _hours(fleet["saved"], whole=True)),
         ("cold start", _cold(cold)),
         ("url", str(status.get("url") or NONE)),
     ]
@@ -105,10 +108,36 @@ def detail(fleet: Mapping[str, Any], raw: Mapping[str, Any], now: datetime) -> s
     return "\n".join(f"{shown(name).ljust(size)}  {shown(told).rstrip()}" for name, told in lines)
 
 
-def saved(record: Mapping[str, Any] | None) -> str:
-    """Say what sleeping saved against the maximum always on, in hours of an accelerator."""
-    seconds = _decimal(mapping(record, "gpuSecondsSaved").get("max"))
-    return NONE if seconds is None else f"{seconds / 3600:.1f} GPU h"
+def _saved(status: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    """What was used and saved up to now, the interval that runs included."""
+    from torpor.decide.saved import saved  # noqa: PLC0415 - `torpor --help` comes by here
+
+    if not mapping(status, "saved") or (found := saved(status, now.timestamp())) is None:
+        return None
+    return {
+        "since": found.since.isoformat().replace("+00:00", "Z"),
+        "gpuSecondsUsed": found.totals.used,
+        "gpuSecondsAsleep": found.totals.asleep,
+        "gpuSecondsSaved": {"max": found.totals.saved_max, "peak": found.totals.saved_peak},
+        "pricePerGpuHour": found.price,
+        "share": found.share,
+    }
+
+
+def _hours(saved: Mapping[str, Any] | None, *, whole: bool = False) -> str:
+    """Say what was saved against the maximum always on, in hours of an accelerator; `whole`: all of it."""
+    if saved is None:
+        return NONE
+    seconds = saved["gpuSecondsSaved"]
+    told = f"{seconds['max'] / HOUR_SECONDS:.1f} GPU h"
+    if not whole:
+        return told
+    if (price := saved["pricePerGpuHour"]) is not None:
+        told += f" = {seconds['max'] / HOUR_SECONDS * price:.2f} at {price:g} an hour"
+    if saved["share"] is not None:
+        told += f", {100 * saved['share']:.0f}% of always on at maxReplicas"
+    used, peak = saved["gpuSecondsUsed"] / HOUR_SECONDS, seconds["peak"] / HOUR_SECONDS
+    return f"{told}; {peak:.1f} against the peak; {used:.1f} used since {saved['since']}"
 
 
 def _cold(cold: Mapping[str, Any]) -> str:

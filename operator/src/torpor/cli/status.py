@@ -85,10 +85,10 @@ class _Wanted:
         now = datetime.now(UTC)
         if self.name is not None:
             raw = await cluster.fleet(self.name, self.namespace)
-            line = overview(raw, rates)
+            line = overview(raw, now, rates)
             return _Page(line, lambda _: detail(line, raw, now))
         where = None if self.everywhere else self.namespace or cluster.namespace
-        lines = [overview(raw, rates) for raw in await cluster.fleets(where)]
+        lines = [overview(raw, now, rates) for raw in await cluster.fleets(where)]
         lines.sort(key=lambda line: (line["namespace"], line["name"]))
         if not lines:
             told = "in any namespace" if where is None else f"in namespace {where}; -A shows all namespaces"
