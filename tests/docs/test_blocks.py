@@ -41,7 +41,7 @@ GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
     "kubectl apply": {"-f", "--server-side"},
     "kubectl annotate": {"--overwrite", "-l"},
-    "kubectl create secret": {"--from-file", "--from-literal"},
+    "kubectl create secret generic": {"--from-file", "--from-literal"},
     "kubectl delete": {"-f", "--all", "--all-namespaces", "-A"},
     "kubectl describe": set(),
     "kubectl explain": {"--recursive"},
