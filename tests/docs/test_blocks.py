@@ -27,7 +27,8 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", "guides/*.md"]
+GUIDES = ("overnight", "schedules", "migrate")
+OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
 PAGES = sorted(page for pattern in OWN for page in DOCS.glob(pattern))
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
 HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
