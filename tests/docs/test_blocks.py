@@ -27,7 +27,8 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", "guides/*.md"]
+GUIDES = ("overnight", "schedules", "migrate")
+OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
 PAGES = sorted(page for pattern in OWN for page in DOCS.glob(pattern))
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
 HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
@@ -41,7 +42,7 @@ GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
     "kubectl apply": {"-f", "--server-side"},
     "kubectl annotate": {"--overwrite", "-l"},
-    "kubectl create secret": {"--from-file", "--from-literal"},
+    "kubectl create secret generic": {"--from-file", "--from-literal"},
     "kubectl delete": {"-f", "--all", "--all-namespaces", "-A"},
     "kubectl describe": set(),
     "kubectl explain": {"--recursive"},
