@@ -1,9 +1,11 @@
 """The chapters in which the fleet plays: created asleep, woken by a question, doubled by load, put to sleep
-by silence."""
+by silence, and asked why."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,6 +36,7 @@ class Story:
         self.wake()
         self.grow()
         self.sleep()
+        self.account()
 
     def show(self) -> None:
         """What the user sees of the fleet now."""
@@ -130,6 +133,27 @@ class Story:
             self.tell.note("  from the last answer to the decision for zero", time.monotonic() - begun)
             self.fleet.wait_asleep(seconds=120)
             self.show()
+
+    def account(self) -> None:
+        with self.tell.chapter(
+            "Why",
+            "The command line reads the object: what the fleets are doing, and the reasons of the number.",
+        ):
+            for line in (f"torpor status -n {NAMESPACE}", f"torpor explain {self.fleet.name} -n {NAMESPACE}"):
+                self.tell.command(line, self._torpor(*line.split()[1:]))
+
+    def _torpor(self, *arguments: str) -> str:
+        """The command line beside this interpreter; raises RuntimeError with its words."""
+        done = subprocess.run(
+            [Path(sys.executable).with_name("torpor"), *arguments],
+            env=os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"torpor {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
 
     def why(self, count: int) -> str:
         """Why the fleet has `count` replicas, in the object's own words and numbers."""
