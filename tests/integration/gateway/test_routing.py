@@ -7,7 +7,6 @@ import pytest
 from torpor.api import constants
 from torpor.dispatch import identity, salt_of
 from torpor_gateway.beginning import beginning
-from torpor_gateway.process import COMPILED
 
 from tests.integration.gateway.harness import request, until
 from tests.integration.gateway.scripted import json_answer
@@ -134,7 +133,6 @@ async def report(launchers, **stats):
     await asyncio.sleep(0.02)
 
 
-@pytest.mark.skipif(COMPILED, reason="the minute after which an engine counts as hung is compiled in")
 async def test_at_most_half_of_the_pods_are_left_out(gateway, engines, launchers, hangs_soon):
     pods = [(await engines(), await launchers()) for _ in range(3)]
     for _, launcher in pods:

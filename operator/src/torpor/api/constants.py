@@ -237,4 +237,5 @@ RESPONSE_REJECT: Final = "Reject"
 ROUTING_PREFIX_AWARE: Final = "PrefixAware"
 ROUTING_LEAST_LOADED: Final = "LeastLoaded"
 ROUTINGS: Final = (ROUTING_PREFIX_AWARE, ROUTING_LEAST_LOADED)
-WEDGED_SECONDS: Final = 60.0  # an engine that runs and counts nothing for so long gets no more requests
+# An engine that runs and counts nothing for so long gets no more requests. Not Final, which is compiled in.
+WEDGED_SECONDS = 60.0
