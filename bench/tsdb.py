@@ -5,7 +5,6 @@ Nothing is installed: the package is unpacked in the cache. The server's folder 
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -15,16 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.dataplane import install
+from e2e.cluster.prometheus import prometheus, promtool
 
 START_SECONDS = 120.0
 _LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def program(name: str) -> Path:
-    """Return `prometheus` or `promtool`: the machine's, else Debian's. Raises InstallError."""
-    installed = shutil.which(name)
-    return Path(installed) if installed else install.unpacked("prometheus") / "usr" / "bin" / name
 
 
 def blocks(openmetrics: Path, folder: Path) -> None:
@@ -33,7 +26,7 @@ def blocks(openmetrics: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [
-        program("promtool"),
+        promtool(),
         "tsdb",
         "create-blocks-from",
         "--quiet",
@@ -56,7 +49,7 @@ def serving(folder: Path, port: int, *more: str) -> Iterator[str]:
     config.write_text("scrape_configs: []\n")
     log = folder.parent / f"{folder.name}.log"
     command = [
-        str(program("prometheus")),
+        str(prometheus()),
         f"--config.file={config}",
         f"--storage.tsdb.path={folder}",
         "--storage.tsdb.retention.time=100y",

@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from e2e.cluster.locking import build_lock
+from e2e.cluster.debian import unpacked
+from e2e.cluster.progress import StepFailedError
 
 VERSIONS = {
     "vllm-router": "vllm-router==0.1.17",
@@ -20,7 +21,6 @@ VERSIONS = {
     "litellm": "litellm[proxy]==1.106.2",
 }
 _DEBIAN = {
-    "prometheus": ("prometheus",),  # promtool is in it; both need nothing but the C library
     "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0"),
 }
 _MINUTES = 15
@@ -60,35 +60,17 @@ def debian(name: str) -> tuple[Path, dict[str, str], str]:
     installed = shutil.which(name)
     if installed:
         return Path(installed), {}, _version(Path(installed), {})
-    place = unpacked(name)
-    program = place / "usr" / "sbin" / name
+    try:
+        roots = [unpacked(package) for package in _DEBIAN[name]]
+    except StepFailedError as error:
+        raise InstallError(str(error)) from None
+    program = roots[0] / "usr" / "sbin" / name
     libraries = {
-        "LD_LIBRARY_PATH": ":".join(str(path) for path in sorted((place / "usr" / "lib").glob("*-linux-gnu")))
+        "LD_LIBRARY_PATH": ":".join(
+            str(path) for root in roots for path in sorted((root / "usr" / "lib").glob("*-linux-gnu"))
+        )
     }
     return program, libraries, _version(program, libraries)
-
-
-def unpacked(name: str) -> Path:
-    """Return the folder in the cache into which Debian's packages for `name` were unpacked.
-
-    Raises InstallError.
-    """
-    place = folder() / f"debian-{name}"
-    with build_lock(f"debian-{name}"):
-        if not (place / ".complete").exists():
-            if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-                raise InstallError(f"{name} is not installed, and this is no Debian to fetch it from")
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            try:
-                _run(["apt-get", "download", *_DEBIAN[name]], place)
-            except InstallError:  # an index that is missing or out of date
-                _run(["apt-get", "update", "-q"])
-                _run(["apt-get", "download", *_DEBIAN[name]], place)
-            for package in place.glob("*.deb"):
-                _run(["dpkg-deb", "-x", str(package), str(place / "root")])
-            (place / ".complete").touch()
-    return place / "root"
 
 
 def _version(program: Path, environment: dict[str, str]) -> str:
