@@ -125,10 +125,6 @@ class ClientConnection(asyncio.Protocol):
 
     # --- requests ---
 
-    def take_up(self) -> None:
-        """Begin with a request that came in a turn that had enough of them."""
-        self._go_on()
-
     def _begin(self) -> None:
         self._started = True
         self.wait_until = self._server.loop.time() + self.settings.header_seconds
@@ -211,7 +207,6 @@ class ClientConnection(asyncio.Protocol):
     def _complete(self) -> None:
         head = self._reader.head
         assert head is not None
-        self.wait_until = NEVER
         self._body_since = None
         if self._early is not None:
             self.refuse(self._early, shape_of(head.path))
@@ -354,9 +349,10 @@ class ClientConnection(asyncio.Protocol):
         transport = self.transport
         if transport is not None and self._reader.ahead and not transport.is_closing():
             transport.resume_reading()
-            self._server.loop.call_soon(self._go_on)
+            self._server.loop.call_soon(self.take_up)
 
-    def _go_on(self) -> None:
+    def take_up(self) -> None:
+        """Go on with what came ahead of its time, or in a turn that had enough of requests."""
         if (
             self.exchange is None
             and not self._lingering
