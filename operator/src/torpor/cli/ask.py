@@ -7,7 +7,7 @@ written.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -47,101 +47,60 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until the operator says
 Timeout = Annotated[float, typer.Option(min=1, max=86400, help="Seconds for --wait.")]
 
 
-def wake(
-    name: Name,
-    *,
-    at: At = None,
-    yes: Yes = False,
-    wait: Wait = False,
-    timeout: Timeout = 60.0,
-    namespace: Namespace = None,
-    output: Output = "table",
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Wake a fleet before a request does; it sleeps again after its idle time.
+def _asking(verb: str, told_in_help: str) -> Callable[..., None]:
+    """Make the command of a verb: they differ in nothing but the annotation and the first line of help."""
 
-    Writes the annotation serving.torpor.dev/wake-at, on which the operator acts once.
-    """
-    _run("wake", name, at, yes, (wait, timeout), namespace, output, context, kubeconfig)
+    def ask(
+        name: Name,
+        *,
+        at: At = None,
+        yes: Yes = False,
+        wait: Wait = False,
+        timeout: Timeout = 60.0,
+        namespace: Namespace = None,
+        output: Output = "table",
+        context: Context = None,
+        kubeconfig: Kubeconfig = None,
+    ) -> None:
+        check_format(output)
+        when = None if at is None else moment(at)
 
+        async def work() -> Mapping[str, Any]:
+            async with connected(kubeconfig, context) as cluster:
+                where = namespace or cluster.namespace
+                fleet = await cluster.fleet(name, where)
+                value = _value(fleet, KEYS[verb], when)
+                for line in obstacles(verb, fleet):
+                    typer.echo(f"note: {shown(line)}", err=True)
+                confirmed(f"{verb} {where}/{name} at {value}", yes=yes)
+                answer = await cluster.annotate(name, where, KEYS[verb], value)
+                told: dict[str, Any] = {
+                    "namespace": where,
+                    "name": name,
+                    "request": verb,
+                    "at": value,
+                    "state": c.STATE_PENDING,
+                }
+                if wait:
+                    told |= await _outcome(cluster, verb, answer, value, timeout)
+                return told
 
-def sleep(
-    name: Name,
-    *,
-    at: At = None,
-    yes: Yes = False,
-    wait: Wait = False,
-    timeout: Timeout = 60.0,
-    namespace: Namespace = None,
-    output: Output = "table",
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Put a fleet to sleep once no request waits; what runs is finished, and the next request wakes it.
+        told = finish(work())
+        emit(told, output, lambda: _sentence(told))
+        if told["state"] in (c.STATE_REFUSED, c.STATE_MISSED, c.STATE_INVALID):
+            raise typer.Exit(NO)
 
-    Writes the annotation serving.torpor.dev/sleep-at, on which the operator acts once.
-    """
-    _run("sleep", name, at, yes, (wait, timeout), namespace, output, context, kubeconfig)
-
-
-def restart(
-    name: Name,
-    *,
-    at: At = None,
-    yes: Yes = False,
-    wait: Wait = False,
-    timeout: Timeout = 60.0,
-    namespace: Namespace = None,
-    output: Output = "table",
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Replace a fleet's pods one after the other, as in a rollout.
-
-    Writes the annotation serving.torpor.dev/restart-at, on which the operator acts once.
-    """
-    _run("restart", name, at, yes, (wait, timeout), namespace, output, context, kubeconfig)
+    ask.__name__ = verb
+    ask.__doc__ = f"{told_in_help}\n\nWrites the annotation {KEYS[verb]}, on which the operator acts once."
+    return ask
 
 
-def _run(  # noqa: PLR0917 - the options of three commands, passed on
-    verb: str,
-    name: str,
-    at: str | None,
-    yes: bool,
-    wait: tuple[bool, float],
-    namespace: str | None,
-    output: str,
-    context: str | None,
-    kubeconfig: str | None,
-) -> None:
-    check_format(output)
-    when = None if at is None else moment(at)
-
-    async def work() -> Mapping[str, Any]:
-        async with connected(kubeconfig, context) as cluster:
-            where = namespace or cluster.namespace
-            fleet = await cluster.fleet(name, where)
-            value = _value(fleet, KEYS[verb], when)
-            for line in obstacles(verb, fleet):
-                typer.echo(f"note: {shown(line)}", err=True)
-            confirmed(f"{verb} {where}/{name} at {value}", yes=yes)
-            answer = await cluster.annotate(name, where, KEYS[verb], value)
-            told: dict[str, Any] = {
-                "namespace": where,
-                "name": name,
-                "request": verb,
-                "at": value,
-                "state": c.STATE_PENDING,
-            }
-            if wait[0]:
-                told |= await _outcome(cluster, verb, answer, value, wait[1])
-            return told
-
-    told = finish(work())
-    emit(told, output, lambda: _sentence(told))
-    if told["state"] in (c.STATE_REFUSED, c.STATE_MISSED, c.STATE_INVALID):
-        raise typer.Exit(NO)
+wake = _asking("wake", "Wake a fleet before a request does; it sleeps again after its idle time.")
+sleep = _asking(
+    "sleep",
+    "Put a fleet to sleep once no request waits; what runs is finished, and the next request wakes it.",
+)
+restart = _asking("restart", "Replace a fleet's pods one after the other, as in a rollout.")
 
 
 def moment(text: str) -> datetime:

@@ -26,11 +26,10 @@ from torpor.cli.history import (
     UsageError,
     progress,
     read,
-    shown,
     told_errors,
     write,
 )
-from torpor.cli.manners import check_format
+from torpor.cli.manners import check_format, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +93,7 @@ def backtest(
         document = report(found, conditions, was, rows, seeds)
         if picture is not None:
             write(picture, draw(found.past, was, rows, f"{fleet}, {since}"))
-        if output == "table":
-            typer.echo(table(document))
-        else:
-            typer.echo(shown(document, output), nl=False)
+        emit(document, output, lambda: table(document))
 
 
 def run(

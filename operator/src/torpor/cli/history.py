@@ -7,7 +7,6 @@ Progress goes to standard error where that is a terminal, so that standard outpu
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -182,16 +181,6 @@ def _instant(text: str) -> float:
     if found is None or found.tzinfo is None:
         raise UsageError(f"--end {text[:40]!r}: must be a time with its zone, like 2026-11-22T08:00:00Z")
     return found.timestamp()
-
-
-def shown(document: Any, output: str) -> str:
-    """The document as JSON or YAML."""
-    if output == "json":
-        return json.dumps(document, indent=2) + "\n"
-    import yaml  # noqa: PLC0415 - only who asks for it waits for it
-
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
-    return text
 
 
 def write(path: Path, text: str) -> None:

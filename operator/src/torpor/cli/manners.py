@@ -110,7 +110,7 @@ def emit(document: Any, output: str, table: Callable[[], str]) -> None:
     elif output == "yaml":
         import yaml  # noqa: PLC0415 - only who asks for it waits for it
 
-        typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120), nl=False)
     else:
         typer.echo(table())
 

@@ -27,10 +27,9 @@ from torpor.cli.history import (
     UsageError,
     progress,
     read,
-    shown,
     told_errors,
 )
-from torpor.cli.manners import check_format
+from torpor.cli.manners import check_format, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,10 +100,8 @@ def suggest(
         )
         if output == "patch":
             typer.echo(_patch(document), nl=False)
-        elif output == "table":
-            typer.echo(_table(document))
         else:
-            typer.echo(shown(document, output), nl=False)
+            emit(document, output, lambda: _table(document))
 
 
 def _base(policy: Path | None, fleet: str) -> InferenceService:
