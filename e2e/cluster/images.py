@@ -103,16 +103,20 @@ def tag(name: str) -> str:
 
 def input_hash(name: str) -> str:
     """Return the hash of everything that goes into an image of this checkout."""
-    digest = hashlib.sha256("".join(rootfs.base_image(base).digest for base in BASES[name]).encode())
-    files = [REPOSITORY / DOCKERFILES[name], REPOSITORY / "locks" / f"{name}.txt"]
-    for source in SOURCES[name]:
+    bases = "".join(rootfs.base_image(base).digest for base in BASES[name])
+    return sources_hash(bases, (DOCKERFILES[name], f"locks/{name}.txt", *SOURCES[name]))
+
+
+def sources_hash(beside: str, sources: Iterable[str]) -> str:
+    """Return the hash of files and folders of this checkout, and of what else counts `beside` them."""
+    digest = hashlib.sha256(beside.encode())
+    for source in sources:
         path = REPOSITORY / source
         inside = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-        files += inside or [path]
-    for file in files:
-        digest.update(
-            f"{file.relative_to(REPOSITORY)}\0".encode() + hashlib.sha256(file.read_bytes()).digest()
-        )
+        for file in inside or [path]:
+            digest.update(
+                f"{file.relative_to(REPOSITORY)}\0".encode() + hashlib.sha256(file.read_bytes()).digest()
+            )
     return digest.hexdigest()[:16]
 
 

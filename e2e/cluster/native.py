@@ -11,24 +11,23 @@ image in any case.
 prints the folder, or nothing.
 """
 
-import hashlib
 import os
 import shutil
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from e2e.cluster.images import SOURCES, sources_hash
 from e2e.cluster.locking import build_lock
 from e2e.cluster.paths import CACHE, LOGS, REPOSITORY
 from e2e.cluster.progress import run_logged, say
 
 _COMPILE = REPOSITORY / "runtime" / "native" / "compile.py"
-_PACKAGES = (
-    REPOSITORY / "operator" / "src" / "torpor",
-    REPOSITORY / "runtime" / "src" / "torpor_gateway",
-)
+_PACKAGES = ("operator/src/torpor", "runtime/src/torpor_gateway")
+_FOLDER = CACHE / "native"
 _KEEP = 4
 
 
@@ -41,14 +40,41 @@ def tree() -> Path | None:
     if lacking:
         say(f"the gateway's data path is not compiled: {lacking}. It runs from its sources")
         return None
-    folder = CACHE / "native" / _key()
+    interpreter = f"{sys.version}{metadata.version('mypy')}"
+    # An operator's module makes another tree, and nothing has to be compiled for it.
+    compiled = _FOLDER / f"compiled-{sources_hash(interpreter, SOURCES['gateway'])}"
+    whole = _FOLDER / f"tree-{sources_hash(compiled.name, _PACKAGES)}"
     with build_lock("native"):
-        if not folder.exists():
-            _make(folder)
+        _made(compiled, _compile)
+        _made(whole, lambda folder: _assemble(folder, compiled))
+    return whole
+
+
+def _made(folder: Path, make: Callable[[Path], None]) -> None:
+    """Have `folder` made if it is not there, whole or not at all; forget the oldest of its kind."""
+    if not folder.exists():
+        _FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_FOLDER, prefix=".made-") as temporary:
+            make(Path(temporary) / "it")
+            (Path(temporary) / "it").rename(folder)
     os.utime(folder)
-    for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEEP]:
+    kind = folder.name.partition("-")[0]
+    for old in sorted(_FOLDER.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)[:-_KEEP]:
         shutil.rmtree(old, ignore_errors=True)
-    return folder
+
+
+def _compile(folder: Path) -> None:
+    log = LOGS / "native.log"
+    say(f"compiling the gateway's data path ({log})")
+    seconds = run_logged("compiling", [sys.executable, _COMPILE, folder], log, cwd=REPOSITORY)
+    say(f"compiled ({seconds:.0f} s)")
+
+
+def _assemble(folder: Path, compiled: Path) -> None:
+    for package in _PACKAGES:
+        source = REPOSITORY / package
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(compiled, folder, dirs_exist_ok=True)
 
 
 def _lacking() -> str:
@@ -60,28 +86,6 @@ def _lacking() -> str:
     if not header.exists():
         return f"{sys.executable} came without its headers ({header}; Debian's package is python3-dev)"
     return ""
-
-
-def _key() -> str:
-    digest = hashlib.sha256(f"{sys.version}{metadata.version('mypy')}".encode())
-    digest.update(_COMPILE.read_bytes())
-    for package in _PACKAGES:
-        for file in sorted(package.rglob("*.py")):
-            digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _make(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    log = LOGS / "native.log"
-    say(f"compiling the gateway's data path ({log})")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".made-") as temporary:
-        made = Path(temporary) / "tree"
-        for package in _PACKAGES:
-            shutil.copytree(package, made / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        seconds = run_logged("compiling", [sys.executable, _COMPILE, made], log, cwd=REPOSITORY)
-        made.rename(folder)
-    say(f"compiled ({seconds:.0f} s)")
 
 
 if __name__ == "__main__":
