@@ -51,6 +51,7 @@ FIRST = (
     "engine_deleted",
     "rollout",
     "scale_out",
+    "command_line",
     "work_rate",
     "recommend",
     "asleep_from_birth",

@@ -1,16 +1,11 @@
 """Arriving work adds replicas before a queue forms, and the object explains it in sentences."""
 
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
+from e2e.support.command import torpor, torpor_json
 from e2e.support.load import Load
 from e2e.support.waiting import until
 from e2e.support.watch import Watch, replica_changes
-
-ROOT = Path(__file__).resolve().parents[3]
 
 # A step takes 50 ms and 10 ms for each sequence, so an answer of 20 tokens costs some 220 ms of a replica's
 # time, and at 150 ms between tokens a replica carries about three requests a second. The cache is large and a
@@ -26,15 +21,6 @@ def grown(watch, name):
         if seen.name == name and decision and decision["desiredReplicas"] > 1:
             return decision
     return None
-
-
-def explain(world, ns, name, *options):
-    """What `torpor explain` prints."""
-    command = [str(ROOT / ".venv" / "bin" / "torpor"), "explain", name, "-n", ns, *options]
-    environment = {**os.environ, "KUBECONFIG": str(world.cluster.kubeconfig)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_arriving_work_alone_adds_replicas(world, ns, make):
@@ -56,7 +42,7 @@ def test_arriving_work_alone_adds_replicas(world, ns, make):
     ):
         until("the operator asks for a second replica", lambda: grown(services, fleet.name), seconds=120)
         until("another replica answers", lambda: len(fleet.ready_pods()) > 1)
-        told = explain(world, ns, fleet.name)
+        told = torpor(world.cluster, "explain", fleet.name, "-n", ns)
         load.end().must_be_whole(at_least=CLIENTS)
     assert max(count for _, count in replica_changes(deployments, f"{fleet.name}-engines")) > 1
     decision = grown(services, fleet.name)
@@ -66,6 +52,6 @@ def test_arriving_work_alone_adds_replicas(world, ns, make):
     assert signals["kvCacheUtilization"].get("rawReplicas", 0) <= 1, decision
     for word in ("workRate", "queueDepth", "kvCacheUtilization", fleet.name):
         assert word in told, told
-    saved = json.loads(explain(world, ns, fleet.name, "-o", "json"))
-    assert saved, told
+    same = torpor_json(world.cluster, "explain", fleet.name, "-n", ns)
+    assert same["name"] == fleet.model, same
     print(f"\n{told}", file=sys.stderr)
