@@ -2,8 +2,9 @@
 
 `up` is a list of parts in the order in which they need each other; each is started if it does not run and
 waited for by asking it. So the same code brings a cluster up from nothing, repairs one of which half was
-killed, and does nothing to a healthy one. A cluster of another build, another configuration or another boot
-is taken down first: it is cheaper to start again than to reason about a mixture.
+killed, and does nothing to a healthy one. A cluster of another build, another configuration or another boot,
+or one whose containerd has ended, is taken down first: it is cheaper to start again than to reason about a
+mixture.
 """
 
 import hashlib
@@ -56,6 +57,11 @@ def up() -> None:
         say("taking down what another run or another version left")
         down(quiet=True)
     dead = [part for part in PARTS if not processes.running(part, PIDS)]
+    if STATE.exists() and "containerd" in dead:
+        # Its containers are nobody's now: another containerd does not know them, and the kubelet waits.
+        say("containerd has ended: taking down what it left")
+        down(quiet=True)
+        dead = list(PARTS)
     if not dead and _node_ready():
         say(f"the cluster is up: {_SERVER} (KUBECONFIG={KUBECONFIG})")
         return
