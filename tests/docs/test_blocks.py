@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GUIDES = ("overnight", "schedules", "migrate")
+GUIDES = ("overnight", "schedules", "migrate", "gpu", "quantized", "keys-and-limits", "air-gapped")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
 PAGES = sorted(page for pattern in OWN for page in DOCS.glob(pattern))
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
@@ -42,7 +42,9 @@ GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
     "kubectl apply": {"-f", "--server-side"},
     "kubectl annotate": {"--overwrite", "-l"},
-    "kubectl create secret generic": {"--from-file", "--from-literal"},
+    "kubectl create namespace": set(),
+    "kubectl create secret docker-registry": {"--docker-server", "--docker-username", "--docker-password"},
+    "kubectl create secret generic": {"--from-file", "--from-literal", "--dry-run", "-o"},
     "kubectl delete": {"-f", "--all", "--all-namespaces", "-A"},
     "kubectl describe": set(),
     "kubectl explain": {"--recursive"},
@@ -57,7 +59,7 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "helm uninstall": set(),
     "helm upgrade": {"--install", "--reuse-values", "--set", "--wait", "-f", "--values"},
 }
-OTHERS = {"curl", "pip", "make", "torpor-gateway", "kill"}
+OTHERS = {"curl", "pip", "make", "torpor-gateway", "kill", "skopeo"}
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def test_each_block_is_checked(page: Path, tmp_path: Path, monkeypatch: pytest.M
 def check_output(command: str, printed: str) -> None:
     """Run a `torpor` command that needs no cluster and compare; no other command may show output."""
     words = shlex.split(command)
-    assert words[:2] in (["torpor", "validate"], ["torpor", "version"]), (
+    assert words[:2] in (["torpor", "validate"], ["torpor", "version"], ["torpor", "size"]), (
         f"nobody checks what {command} prints"
     )
     assert CliRunner().invoke(app, words[1:]).output == printed

@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 PROBE_SECONDS = 30
 SHUTDOWN_TIMEOUT_SINCE = (0, 18)
 # Where vLLM has defined its flags, in the source of its versions.
-FLAG_SOURCES = ("engine/arg_utils.py", "entrypoints/openai/cli_args.py", "entrypoints/launchers/cli_args.py")
+FLAG_SOURCES = (
+    "engine/arg_utils.py",
+    "entrypoints/common/cli_args.py",  # since 0.33
+    "entrypoints/launchers/cli_args.py",
+    "entrypoints/openai/cli_args.py",
+)
 POLLED = "/health,/metrics"
 GIB = 1 << 30
 MIG = " MIG"

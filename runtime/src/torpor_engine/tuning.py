@@ -29,7 +29,7 @@ MOST_BYTES = 64 << 10
 MOST_TOKENS = 1 << 20
 MARK = "torpor-engine-tuned"  # in the pod's temporary volume while an engine with the advice is coming up
 # vLLM refuses a budget below the model's length where a prompt may not be cut.
-WHOLE_PROMPTS = ("--no-enable-chunked-prefill",)
+WHOLE_PROMPTS = ("--no-enable-chunked-prefill", "--disable-chunked-prefill")  # the second since 0.33
 
 
 @dataclass(frozen=True)

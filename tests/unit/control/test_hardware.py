@@ -66,6 +66,9 @@ def test_before_anybody_spoke_nothing_is_made_up_and_afterwards_a_guess_is_one()
     [
         ["--enforce-eager"],
         ["--speculative-config={}"],
+        ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 4}'],
+        ["--speculative-config.method=ngram", "--speculative-config.num_speculative_tokens=4"],
+        ["--spec-method=ngram", "--spec-tokens=4"],
         ["--cpu-offload-gb=8"],
         ["--dtype=float32"],
         ["--config=/x.yaml"],
@@ -79,7 +82,9 @@ def test_flags_that_change_a_step_make_the_row_a_guess(flags):
     assert row.guessed
 
 
-@pytest.mark.parametrize("flags", [["--quantization=awq"], ["-tp=3"], ["-tp=2", "-pp=2"], []])
+@pytest.mark.parametrize(
+    "flags", [["--quantization=awq"], ["-q=mxfp8", "-tp=4"], ["-tp=3"], ["-tp=2", "-pp=2"], []]
+)
 def test_near_is_not_equal(flags):
     assert found(*flags, product=H100).guessed
 

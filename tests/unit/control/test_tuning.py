@@ -50,6 +50,7 @@ def test_an_objective_and_a_known_hardware_give_a_budget():
         ({"args": ["--max_num_batched_tokens", "4096"]}, "--max-num-batched-tokens=4096"),
         ({"args": ["--config", "/x.yaml"]}, "--config"),
         ({"args": ["--no-enable-chunked-prefill"]}, "chunked prefill off"),
+        ({"args": ["--disable-chunked-prefill"]}, "chunked prefill off"),
         ({"args": ["--enable-chunked-prefill=false"]}, "chunked prefill off"),
         ({"hardware": None}, "no engine has told"),
         ({"hardware": dataclasses.replace(ROW, guessed=True)}, "only guessed"),

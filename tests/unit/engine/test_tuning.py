@@ -75,6 +75,7 @@ def test_the_budget_is_never_below_the_sequences(
         (["--max-num-batched=4096"], "engine.args sets"),
         (["--config", "/models/vllm.yaml"], "--config"),
         (["--no-enable-chunked-prefill"], "chunked prefill"),
+        (["--disable-chunked-prefill"], "chunked prefill"),
         (["--enable-chunked-prefill=False"], "chunked prefill"),
     ],
 )

@@ -31,7 +31,8 @@ GPU_RESOURCE = "nvidia.com/gpu"
 SLICES = "nvidia.com/mig-"
 LAUNCHERS_SEQS = 256  # what the launcher gives an engine without a large GPU where no flag says otherwise
 NEAR = 0.05  # sizes that differ by less are the same: no two starts find exactly the same memory
-SLOWER = ("enforce-eager", "speculative-config", "speculative-model", "cpu-offload-gb", "data-parallel-size")
+SLOWER = ("enforce-eager", "cpu-offload-gb", "data-parallel-size", "dp")
+SPECULATIVE = ("speculative-config", "sc", "speculative-model", "spec-method", "spec-model")
 SMALLEST = 1e-9  # ms: a constant of the simulated engine may be 0, one of a replica may not
 
 
@@ -130,7 +131,15 @@ def _real(service: InferenceService, args: list[str], engines: Engines) -> Hardw
     if row is None:
         return conservative(gpu, model, count, quantization)
     float32 = flag_value(args, "dtype") in ("float32", "float")
-    return row if plain and not float32 and not has_flag(args, *SLOWER) else replace(row, guessed=True)
+    usual = plain and not float32 and not has_flag(args, *SLOWER) and not speculates(args)
+    return row if usual else replace(row, guessed=True)
+
+
+def speculates(args: Iterable[str]) -> bool:
+    """Whether flags ask for speculative decoding: as JSON, part by part (`--speculative-config.method=...`),
+    or in the short forms.
+    """
+    return has_flag([arg.partition(".")[0] if arg.startswith("-") else arg for arg in args], *SPECULATIVE)
 
 
 def _gpus(service: InferenceService, args: list[str], engines: Engines) -> tuple[int, bool]:

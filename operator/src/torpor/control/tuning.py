@@ -97,7 +97,7 @@ def _refused(service: InferenceService, revision: str, engines: Engines, objecti
     if has_flag(args, "config"):
         return "engine.args has --config, and that file may set --max-num-batched-tokens"
     denied = (flag_value(args, "enable-chunked-prefill") or "").lower() in ("false", "0", "no")
-    if denied or has_flag(args, "no-enable-chunked-prefill"):
+    if denied or has_flag(args, "no-enable-chunked-prefill", "disable-chunked-prefill"):
         return "engine.args turns chunked prefill off, so that a step must take whole prompts"
     if engines.refused and engines.revision == revision:
         return "an engine of this revision did not start with a prefill budget; its own default holds"

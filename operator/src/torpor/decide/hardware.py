@@ -188,7 +188,19 @@ def precision_of(model: str, quantization: str | None = None) -> str | None:
     return "fp8" if "fp8" in words else "bf16"
 
 
-_OTHER_WEIGHTS = {"awq", "gptq", "gguf", "nvfp4", "fp4", "mxfp4", "int8", "int4", "bnb", "bitsandbytes"}
+_OTHER_WEIGHTS = {
+    "awq",
+    "gptq",
+    "gguf",
+    "nvfp4",
+    "fp4",
+    "mxfp4",
+    "mxfp8",
+    "int8",
+    "int4",
+    "bnb",
+    "bitsandbytes",
+}
 _FAMILIES = (
     ("llama-2-70b", re.compile(r"llama-?2[-_.]70b")),
     ("llama-3-70b", re.compile(r"llama-?3([.-]\d)?[-_.]70b")),
