@@ -8,6 +8,7 @@ import yaml
 from torpor import generated
 from torpor.api import crd
 from torpor.api.types import InferenceService
+from torpor.cli import reference as cli
 from torpor_gateway.settings import Settings
 
 from charts.generate import __main__ as of_chart
@@ -18,7 +19,8 @@ from docs.generate.words import anchor
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-TEXTS = {**of_chart.wanted(), **of_docs.wanted()}
+CRD = ROOT / "crds" / crd.FILE_NAME
+TEXTS = {CRD: crd.render(), cli.PAGE: cli.page(), **of_chart.wanted(), **of_docs.wanted()}
 
 
 @pytest.mark.parametrize("path", sorted(TEXTS), ids=lambda path: str(path.relative_to(ROOT)))
