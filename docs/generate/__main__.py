@@ -5,14 +5,20 @@ from pathlib import Path
 
 from torpor import generated
 
-from docs.generate import crd, settings
+from docs.generate import conditions, crd, metrics, settings
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 
 
 def wanted() -> dict[Path, str]:
     """Return what every generated page must contain."""
-    return {REFERENCE / "crd.md": crd.page(), REFERENCE / "settings.md": settings.page()}
+    said, series = REFERENCE / "conditions.md", REFERENCE / "metrics.md"
+    return {
+        said: conditions.insert(said.read_text(encoding="utf-8")),
+        REFERENCE / "crd.md": crd.page(),
+        REFERENCE / "settings.md": settings.page(),
+        series: metrics.insert(series.read_text(encoding="utf-8")),
+    }
 
 
 def main() -> int:

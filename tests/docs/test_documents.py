@@ -17,6 +17,7 @@ from torpor_gateway.server import Server
 from torpor_gateway.settings import Settings
 
 from charts.monitoring.exposed import of_launcher
+from docs.generate import conditions
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -48,6 +49,24 @@ def reasons() -> set[str]:
 def test_every_reason_is_explained(reason: str) -> None:
     page = (ROOT / "docs/reference/conditions.md").read_text()
     assert f"`{reason}`" in page
+
+
+def test_every_word_of_the_page_exists() -> None:
+    page = (ROOT / "docs/reference/conditions.md").read_text()
+    known = reasons() | set(NOT_REASONS) | {"True", "False", "Unknown"}
+    assert {word for word in re.findall(r"`([A-Z][a-z]+[A-Za-z]*)`", page) if word not in known} == set()
+
+
+def test_what_is_said_of_readiness_is_what_the_code_says() -> None:
+    page = (ROOT / "docs/reference/conditions.md").read_text()
+    section = page.partition("## Ready\n")[2].partition("\n## ")[0]
+    told = {
+        (status, reason)
+        for names, status in re.findall(r"^\| (`.+?) \| (True|False) \|", section, re.MULTILINE)
+        for reason in re.findall(r"`(\w+)`", names)
+    }
+    assert told == {(status, reason) for kind, status, reason in conditions.said() if kind == "Ready"}
+    assert {kind for kind, _, _ in conditions.said()} == set(constants.CONDITION_TYPES)
 
 
 def test_every_exit_code_is_listed_with_its_reason() -> None:
