@@ -39,16 +39,17 @@ lock: $(UV)  ## resolve the dependencies again and write locks/
 format: setup  ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: setup  ## write the generated files again (the CRD, the chart's schema, table of values and copy of the CRD, the page of the command line)
-	@$(BIN)/python -m torpor.api.crd
-	@$(BIN)/python -m charts.generate
-	@$(BIN)/python -m torpor.cli.reference
+# In this order: the chart carries a copy of the CRD.
+GENERATORS := torpor.api.crd charts.generate docs.generate torpor.cli.reference
+
+generate: setup  ## write the generated files again: the CRD, what the chart is made of, the pages of the reference
+	@for one in $(GENERATORS); do $(BIN)/python -m $$one; done
 
 check: setup  ## format, lint, types, import contract, unit and property tests, generated files
 	@echo "==> format and lint" && $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@echo "==> types" && $(BIN)/mypy
 	@echo "==> import contract" && $(BIN)/lint-imports --no-cache > $(VENV)/import-contract.log || { cat $(VENV)/import-contract.log; exit 1; }
-	@echo "==> generated files" && $(BIN)/python -m torpor.api.crd --check && $(BIN)/python -m charts.generate --check
+	@echo "==> generated files" && for one in $(GENERATORS); do $(BIN)/python -m $$one --check; done
 	@echo "==> unit and property tests" && $(BIN)/pytest -q -n 2 tests/unit tests/docs
 
 fuzz: setup  ## the property tests with examples that no run has seen; a finding is written down beside its property

@@ -1,9 +1,10 @@
 """`python -m charts.generate` writes the chart's generated files; `--check` compares and fails on a drift."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
+
+from torpor import generated
 
 from charts.generate import readme, schema, values
 from charts.monitoring import dashboards, rules
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "torpor"
 CRDS = ROOT / "crds"
 RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
+COMMAND = "python -m charts.generate"
 
 
 def wanted() -> dict[Path, str]:
@@ -22,6 +24,7 @@ def wanted() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema.build(read), indent=2) + "\n",
         CHART / "README.md": readme.insert((CHART / "README.md").read_text(), read),
     }
+    texts[ROOT / "docs" / "reference" / "chart-values.md"] = readme.page(read)
     texts[CHART / "files" / rules.FILE] = rules.text()
     texts[RUNBOOKS / "README.md"] = rules.index()
     for crd in sorted(CRDS.glob("*.yaml")):
@@ -35,23 +38,11 @@ def wanted() -> dict[Path, str]:
 
 def main() -> int:
     """Write or compare. Returns the exit status: 1 when `--check` finds a difference."""
-    parser = argparse.ArgumentParser(prog="python -m charts.generate", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
-    check = parser.parse_args().check
+    check = generated.parser(COMMAND, __doc__).parse_args().check
     texts = wanted()
     made = (CHART / "files" / folder for folder in ("crds", "dashboards"))
     left_over = {path for folder in made for path in folder.glob("*")} - set(texts)
-    different = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-    for path in (*different, *left_over):
-        print(f"{path.relative_to(ROOT)}: {'differs' if check else 'written'}", file=sys.stderr)  # noqa: T201
-    if check:
-        return 1 if different or left_over else 0
-    for path in different:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(texts[path])
-    for path in left_over:
-        path.unlink()
-    return 0
+    return generated.settle(texts, COMMAND, check=check, left_over=left_over)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ _SUFFIXES = {
 @dataclass(frozen=True)
 class Series:
     """One name. `kind` is counter, gauge, histogram or summary (of their parts too); `labels` are the
-    metric's own, `target` those of its target; `words` the values of a label, where they are known.
+    metric's own, `target` those of its target; `words` the values of a label, where they are known; `about`
+    what the process says of it (HELP).
     """
 
     name: str
@@ -63,6 +64,7 @@ class Series:
     labels: frozenset[str] = frozenset()
     target: frozenset[str] = frozenset()
     words: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    about: str = ""
 
 
 @cache
@@ -103,7 +105,7 @@ def of_launcher() -> Iterator[Series]:
         if family.name == "torpor_engine_missing_metric":
             words = {"metric": frozenset(names[0] for names in engine.FAMILIES)}
         labels = frozenset(chain.from_iterable(sample.labels for sample in family.samples))
-        yield from _parts(family.name, family.type, labels, ENGINE, words)
+        yield from _parts(family.name, family.type, labels, ENGINE, words, about=family.documentation)
 
 
 def of_vllm() -> Iterator[Series]:
@@ -119,15 +121,16 @@ _VLLM_WORDS = {"reason", "source", "sleep_state", "finished_reason"}
 
 def _of_registry(registry: CollectorRegistry, target: frozenset[str]) -> Iterator[Series]:
     for collector in list(registry._collector_to_names):
-        for name, kind, labels in _families(collector):
-            yield from _parts(name, kind, frozenset(labels), target, _words(name))
+        for name, kind, labels, about in _families(collector):
+            yield from _parts(name, kind, frozenset(labels), target, _words(name), about=about)
 
 
-def _families(collector: Collector) -> Iterator[tuple[str, str, Iterable[str]]]:
-    """Yield name, kind and labels: families know their labels while they have no sample."""
+def _families(collector: Collector) -> Iterator[tuple[str, str, Iterable[str], str]]:
+    """Yield name, kind, labels and HELP: families know their labels while they have no sample."""
     own = getattr(collector, "_labelnames", None)
     for family in collector.collect():  # the gateway's, made at each scrape
-        yield family.name, family.type, own if own is not None else _labels(family)
+        labels = own if own is not None else _labels(family)
+        yield family.name, family.type, labels, family.documentation
 
 
 def _labels(family: Metric) -> Iterable[str]:
@@ -141,10 +144,12 @@ def _parts(
     labels: frozenset[str],
     target: frozenset[str],
     words: Mapping[str, frozenset[str]],
+    *,
+    about: str,
 ) -> Iterator[Series]:
     for suffix in _SUFFIXES.get(kind, ("",)):
         own = labels | {"le"} if suffix == "_bucket" else labels
-        yield Series(name + suffix, kind, own, target, words)
+        yield Series(name + suffix, kind, own, target, words, about)
 
 
 @cache

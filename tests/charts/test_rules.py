@@ -132,16 +132,3 @@ def test_every_alert_has_a_runbook(name: str) -> None:
 
 def test_no_runbook_is_about_an_alert_that_is_gone() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == set(ALERTS)
-
-
-PROMQL = re.compile(r"```promql\n(.*?)```", re.DOTALL)
-PAGES = sorted([*(ROOT / "docs" / "operations").rglob("*.md"), ROOT / "docs" / "reference" / "metrics.md"])
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_query_in_a_document_asks_for_what_is_exposed(page: Path) -> None:
-    known = rules.recorded()
-    for block in PROMQL.findall(page.read_text()):
-        for line in block.splitlines():
-            if line.strip() and not line.startswith("#"):
-                check(line, known)

@@ -123,7 +123,7 @@ TOKENS = Counter(
     [*FLEET, "kind"], registry=REGISTRY,
 )  # fmt: skip
 OBJECTIVES = Counter(
-    "torpor_fleet_objectives", "Requests held against the objectives of latency.", [*FLEET, "result"],
+    "torpor_fleet_objectives", "Requests held against the fleet's objectives of latency.", [*FLEET, "result"],
     registry=REGISTRY,
 )  # fmt: skip
 COLD_START_SECONDS = Gauge(

@@ -25,45 +25,63 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that the installation decides.
-
-    watch_namespaces: empty means all. metrics_namespaces: whose pods may scrape launchers; empty means none.
-    demand_token_file: None sends no token. demand_addresses: gateway processes given by hand (`host:port`),
-    for a gateway outside the cluster; empty means that the EndpointSlices of `gateway_demand_service` name
-    them. kubeconfig: None means the service account, or the usual file outside a cluster.
-    gpu_hour_prices: what accelerators cost, by name; none by default.
-    clock_offset_seconds: how far the clock that schedules are read by is ahead of the true one; for tests
-    alone.
-    """
+    """Everything that the installation decides. The sentence below a field is its row in the reference."""
 
     namespace: str
+    """Where the operator, its Lease and the gateway live."""
     release: str
+    """The name from which the names of the gateway's Services and of the Lease are made."""
     watch_namespaces: tuple[str, ...]
+    """Namespaces whose fleets are served; empty: all."""
     bare_names: BareNames
+    """Namespaces whose models need no prefix; `*`: all, empty: none."""
     metrics_namespaces: tuple[str, ...]
+    """Whose pods may scrape launchers; empty: none."""
     gateway_service: str
+    """The gateway's Service for clients, of which `status.url` is made."""
     gateway_demand_service: str
+    """The Service whose EndpointSlices name the gateway's processes."""
     demand_token_file: Path | None
+    """File with the bearer token of the demand streams, read again when it changes; empty: none is sent."""
     demand_addresses: tuple[str, ...]
+    """Gateway processes given by hand (`HOST:PORT`), for a gateway outside of the cluster."""
     lease_name: str
+    """The Lease by which operators agree who leads."""
     pod_name: str
+    """Who this process is, in the Lease and in events."""
     launcher_image: str
+    """Image that carries the launcher to engine pods. Empty: the engine image; one of the two must be set."""
     engine_image: str
+    """Image of simulated engines. Empty: the launcher's."""
     image_pull_policy: str
+    """When kubelets pull these two images."""
     engine_pull_secrets: tuple[str, ...]
+    """Pull secrets of engine pods; they live in the fleets' namespaces."""
     cluster_domain: str
+    """The cluster's DNS domain."""
     admin_host: str
+    """Where metrics and probes are served."""
     admin_port: int
+    """The port of that; 0: any that is free."""
     log_format: str
+    """Form of the log lines on standard error."""
     log_level: str
+    """Least important log lines that are written."""
     kubeconfig: str | None
+    """Kubeconfig for the API server. Empty: the service account, or the usual file outside of a cluster."""
     clock_offset_seconds: int = 0
+    """How far the clock that schedules are read by is ahead of the true one; for tests alone."""
     gpu_hour_prices: Prices = field(default_factory=Prices)
+    """What an hour of an accelerator costs, by its name."""
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings. Raises SettingsError naming the variable, its value, the rule and the next step."""
-    env = _Environment(os.environ if environment is None else environment)
+    return read(Environment(os.environ if environment is None else environment))
+
+
+def read(env: "Environment") -> Settings:
+    """Ask `env` for every setting. Raises SettingsError; the reference is made from what is asked for."""
     release = env.text("RELEASE", "torpor")
     host, port = env.address("ADMIN_LISTEN", f"0.0.0.0:{constants.ADMIN_PORT}")
     engine_image = env.text("ENGINE_IMAGE", "")
@@ -103,13 +121,14 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
-class _Environment:
+class Environment:
     """Reads TORPOR_ variables; an empty one counts as absent, as charts write them, but for `given`."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
     def text(self, name: str, default: str) -> str:
+        """Return a variable's text without spaces around it, or the default."""
         return self._variables.get(f"TORPOR_{name}", "").strip() or default
 
     def given(self, name: str, default: str) -> str:
@@ -117,9 +136,11 @@ class _Environment:
         return self._variables.get(f"TORPOR_{name}", default)
 
     def words(self, name: str) -> tuple[str, ...]:
+        """Return the words of a list separated by commas; none by default."""
         return _words(self.text(name, ""))
 
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        """Return one of the words `allowed`, however its letters were written."""
         value = self.text(name, default)
         for choice in allowed:
             if value.lower() == choice.lower():
@@ -136,12 +157,14 @@ class _Environment:
         return int(value)
 
     def prices(self, name: str) -> Prices:
+        """Return prices per hour from a JSON object; none by default."""
         try:
             return Prices.parse(self.text(name, ""))
         except ValueError as error:
             raise SettingsError(f"TORPOR_{name}: {error}") from None
 
     def address(self, name: str, default: str) -> tuple[str, int]:
+        """Return host and port; an empty host is all addresses."""
         value = self.text(name, default)
         host, colon, port = value.rpartition(":")
         if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:

@@ -63,7 +63,7 @@ def exposition(board: Board, streams: int, dropped: int, clock: float) -> bytes:
     ]
     if age is not None:
         lines += [
-            "# HELP torpor_engine_metrics_age_seconds Age of the engine's metrics above.",
+            "# HELP torpor_engine_metrics_age_seconds Since the engine's metrics were read.",
             "# TYPE torpor_engine_metrics_age_seconds gauge",
             f"torpor_engine_metrics_age_seconds {age:.3f}",
         ]

@@ -20,29 +20,47 @@ ENGINE_TYPES = ("vLLM", "Simulated")
 
 @dataclass(frozen=True)
 class Settings:
-    """The launcher's settings. Times are seconds."""
+    """The launcher's settings. The sentence below a field is its row in the reference."""
 
     namespace: str
+    """The fleet's namespace, for metrics and the stats stream."""
     name: str
+    """The fleet's name."""
     uid: str
+    """The fleet's identity; a successor of its name has another."""
     revision: str
+    """The revision of the pod template that this pod is of."""
     pod: str
+    """This pod's name."""
     engine_type: str
+    """Which engine is started (`spec.engine.type`)."""
     model_uri: str
+    """Where the model is (`spec.model.uri`)."""
     model_revision: str
+    """Branch, tag or commit of a model of the Hub (`spec.model.revision`)."""
     model_names: tuple[str, ...]
+    """The names under which the engine serves the model, separated by commas."""
     drain_seconds: int
+    """How long requests may go on after SIGTERM (`spec.drainSeconds`)."""
     startup_seconds: int
+    """How long the engine may take to its first token (`spec.engine.startupSeconds`)."""
     cache_dir: str
+    """Where weights and compiled kernels are kept."""
     engine_port: int
+    """The engine's port, for clients."""
     launcher_port: int
+    """The launcher's port: probes, metrics and the stats stream."""
     listen_host: str
+    """The address on which both listen."""
     models_dir: str
+    """Below it a volume of `pvc://` is mounted, under its claim's name."""
     termination_log: str
+    """File for the reason why the launcher ended, read by the kubelet."""
     tuning_file: str
+    """File of the fleet's ConfigMap with what the engine is to be started with."""
 
 
-class _Reader:
+class Reader:
     """Collects faults instead of stopping at the first."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -50,6 +68,7 @@ class _Reader:
         self.faults: list[str] = []
 
     def text(self, key: str, default: str | None = None) -> str:
+        """Return the variable's text; without a default it must be there."""
         value = self.environ.get(key, "").strip()
         if value:
             return value
@@ -59,6 +78,7 @@ class _Reader:
         return default
 
     def whole(self, key: str, low: int, high: int, default: int) -> int:
+        """Return a whole number from `low` to `high`."""
         value = self.text(key, str(default))
         if value.isascii() and value.isdigit() and low <= int(value) <= high:
             return int(value)
@@ -71,7 +91,19 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     Raises LaunchError(ConfigError) that names every variable at fault.
     """
-    read = _Reader(environ)
+    read = Reader(environ)
+    settings = gather(read)
+    if read.faults:
+        raise LaunchError(
+            Outcome.ConfigError,
+            f"environment: {'; '.join(read.faults)}; the operator sets these variables, "
+            "so compare the pod with its Deployment",
+        )
+    return settings
+
+
+def gather(read: Reader) -> Settings:
+    """Ask `read` for every setting; it keeps the faults. The reference is made from what is asked for."""
     engine_type = read.text("TORPOR_ENGINE_TYPE", "vLLM")
     if engine_type not in ENGINE_TYPES:
         read.faults.append(f"TORPOR_ENGINE_TYPE={engine_type!r} is not one of {', '.join(ENGINE_TYPES)}")
@@ -100,10 +132,4 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     )
     if settings.engine_port == settings.launcher_port:
         read.faults.append(f"TORPOR_ENGINE_PORT and TORPOR_LAUNCHER_PORT are both {settings.engine_port}")
-    if read.faults:
-        raise LaunchError(
-            Outcome.ConfigError,
-            f"environment: {'; '.join(read.faults)}; the operator sets these variables, "
-            "so compare the pod with its Deployment",
-        )
     return settings

@@ -134,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", help="the same as a flag")
     add("--served-model-name", nargs="+", metavar="NAME", help="names clients may use (default: the model)")
     add("--listen", metavar="HOST:PORT", help="address in one word; --host and --port are vLLM's spelling")
-    add("--host", default="0.0.0.0")
-    add("--port", type=int, default=8000, help="default 8000; 0 picks one and prints it")
+    add("--host", default="0.0.0.0", help="address to listen on (default 0.0.0.0)")
+    add("--port", type=int, default=8000, help="port to listen on (default 8000); 0 picks one and prints it")
     add("--max-num-seqs", type=_positive, help="sequences in a batch (default: the profile's)")
     add("--max-num-batched-tokens", type=length, help="tokens in a step (default: the profile's)")
     add("--max-model-len", type=length, help="context length (default: 8192, less if the cache is smaller)")
@@ -147,7 +147,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-num-queued-tokens", type=length, help="refuse with 503 at this backlog of prompt tokens")
     add("--block-size", type=_positive, default=16, help="tokens in a block of the KV cache (default 16)")
     add("--num-gpu-blocks-override", type=_positive, help="blocks of the KV cache, in place of --kv-tokens")
-    add("--enable-prefix-caching", action=argparse.BooleanOptionalAction, default=True)
+    add(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="blocks of earlier prompts are not computed again (the default)",
+    )
     add(
         "--shutdown-timeout",
         type=_duration,
@@ -209,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FAULT",
-        help="see below; also TORPOR_SIM_FAULTS, by semicolons",
+        help="a failure on purpose, repeatable; all of them stand below this list",
     )
     for name, takes_value in IGNORED.items():
         if takes_value:

@@ -1,8 +1,7 @@
 """The CustomResourceDefinition, generated from the types and committed.
 
-`python -m torpor.api.crd` writes `crds/` (and prints the path), `--check` compares and ends with 1 and the
-difference where somebody changed the types and not the file, or the file and not the types. The chart ships
-the same file.
+`python -m torpor.api.crd` writes `crds/`, `--check` compares and ends with 1 and the difference where
+somebody changed the types and not the file, or the file and not the types. The chart ships the same file.
 
 The schema comes from `types`; here is what belongs to the resource: names, printer columns, the scale and
 status subresources. GET of `/scale` works only while `spec.scaling.replicas` is set (Kubernetes reads the
@@ -10,14 +9,13 @@ path and finds nothing otherwise); the field has no default on purpose, because 
 Torpor decides.
 """
 
-import argparse
-import difflib
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from torpor import generated
 from torpor.api import constants, schema
 from torpor.api.types import NAME_RULE, InferenceService
 
@@ -123,29 +121,10 @@ def _default_directory() -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """Write or check the file. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Write the CRD from the API types.")
-    parser.add_argument("--check", action="store_true", help="compare instead; exit 1 where they differ")
+    parser = generated.parser(COMMAND, "Write the CRD from the API types.")
     parser.add_argument("--directory", type=Path, default=_default_directory(), help="where the file is")
     options = parser.parse_args(argv)
-    path: Path = options.directory / FILE_NAME
-    wanted = render()
-    if not options.check:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted, encoding="utf-8")
-        sys.stdout.write(f"{path}\n")
-        return 0
-    found = path.read_text(encoding="utf-8") if path.exists() else ""
-    if found == wanted:
-        return 0
-    lines = difflib.unified_diff(
-        found.splitlines(keepends=True),
-        wanted.splitlines(keepends=True),
-        str(path),
-        "generated from the types",
-    )
-    sys.stdout.writelines(lines)
-    sys.stdout.write(f"\n{path} does not match the types; run `{COMMAND}` and commit the result\n")
-    return 1
+    return generated.settle({options.directory / FILE_NAME: render()}, COMMAND, check=options.check)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """`python -m torpor.cli.reference` writes docs/reference/cli.md from the commands; `--check` compares."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from torpor import generated
 from torpor.cli.app import app
 from torpor.cli.manners import EXIT_CODES
 
@@ -43,7 +43,7 @@ def _section(name: str, command: Any) -> str:
         ["torpor", name, *(_metavar(param) for param in arguments), *(["[OPTIONS]"] * bool(options))]
     )
     about = " ".join(str(command.help or "").split())
-    lines = [f"## {name}", "", about, "", "```", usage, "```", ""]
+    lines = [f"## {name}", "", about, "", "```text", usage, "```", ""]
     rows = [f"| `{_metavar(param)}` | {_cell(param.help)} | |" for param in arguments]
     for param in options:
         default = "required" if param.required else _default(param)
@@ -70,18 +70,9 @@ def _cell(text: str | None) -> str:
     return " ".join(str(text or "").split()).replace("|", "\\|")
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Write or compare. Returns the exit status: 1 when `--check` finds a difference."""
-    parser = argparse.ArgumentParser(prog="python -m torpor.cli.reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page differs")
-    check = parser.parse_args().check
-    wanted = page()
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
-        return 0
-    sys.stderr.write(f"{PAGE}: {'differs' if check else 'written'}\n")
-    if not check:
-        PAGE.write_text(wanted, encoding="utf-8")
-    return int(check)
+    return generated.main("python -m torpor.cli.reference", __doc__, lambda: {PAGE: page()}, argv)
 
 
 if __name__ == "__main__":
