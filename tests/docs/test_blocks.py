@@ -25,9 +25,11 @@ from torpor.cli.app import app
 from torpor_gateway.keys import read_document
 from typer.testing import CliRunner
 
+from tests.docs import gitops
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GUIDES = ("overnight", "schedules", "migrate")
+GUIDES = ("gitops", "overnight", "schedules", "migrate")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
 PAGES = sorted(page for pattern in OWN for page in DOCS.glob(pattern))
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
@@ -40,7 +42,7 @@ OF_CHART = {"metricsNamespaces", "imagePullSecrets"}  # the chart has an `engine
 
 GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
-    "kubectl apply": {"-f", "--server-side"},
+    "kubectl apply": {"-f", "--field-manager", "--server-side"},
     "kubectl annotate": {"--overwrite", "-l"},
     "kubectl create secret generic": {"--from-file", "--from-literal"},
     "kubectl delete": {"-f", "--all", "--all-namespaces", "-A"},
@@ -55,7 +57,7 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "helm install": {"--create-namespace", "--set", "--wait", "-f", "--values"},
     "helm test": set(),
     "helm uninstall": set(),
-    "helm upgrade": {"--install", "--reuse-values", "--set", "--wait", "-f", "--values"},
+    "helm upgrade": {"--install", "--reuse-values", "--set", "--timeout", "--wait", "-f", "--values"},
 }
 OTHERS = {"curl", "pip", "make", "torpor-gateway", "kill"}
 
@@ -109,6 +111,8 @@ def check_yaml(text: str) -> None:
         assert isinstance(item, dict), "no mapping"
         if "kind" not in item:
             check_part(item)
+        elif gitops.knows(item):
+            gitops.check(item)
         elif item["kind"] == constants.KIND and str(item["apiVersion"]).startswith(f"{constants.GROUP}/"):
             assert [*validation.unknown_fields(item), *validation.check(item).problems] == []
         else:
