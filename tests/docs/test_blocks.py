@@ -16,7 +16,7 @@ from tests.docs.blocks import code, objects, outputs, queries, shell, texts
 from tests.docs.blocks.reading import DOCS, Block, blocks, name, pages, spoken
 
 # Pages to follow step by step: what is typed is told from what is printed, so no `sh`, `text` or `python`.
-GUIDES = ("overnight", "schedules", "migrate", "gpu", "quantized", "keys-and-limits", "air-gapped")
+GUIDES = ("overnight", "schedules", "migrate", "gpu", "quantized", "keys-and-limits", "air-gapped", "gitops")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
 PAGES = pages()
 STRICT = {page for pattern in OWN for page in DOCS.glob(pattern)}
@@ -24,7 +24,7 @@ PLAIN = {"yaml", "json", "promql", "console"}
 
 GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
-    "kubectl apply": {"-f", "--server-side"},
+    "kubectl apply": {"-f", "--field-manager", "--server-side"},
     "kubectl annotate": {"--overwrite", "-l"},
     "kubectl auth can-i": {"--as", "-A"},
     "kubectl create namespace": set(),
@@ -45,7 +45,7 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "helm install": {"--create-namespace", "--set", "--wait", "-f", "--values"},
     "helm test": set(),
     "helm uninstall": set(),
-    "helm upgrade": {"--install", "--reuse-values", "--set", "--wait", "-f", "--values"},
+    "helm upgrade": {"--install", "--reuse-values", "--set", "--timeout", "--wait", "-f", "--values"},
 }
 KNOWN = {"": GLOBAL, **OPTIONS}
 

@@ -14,7 +14,7 @@ from torpor_engine.outcomes import Outcome
 from torpor_gateway import hashkey
 from torpor_gateway.keys import read_entries
 
-from tests.docs.test_blocks import DOCS, ROOT, blocks
+from tests.docs.blocks.reading import DOCS, ROOT, blocks
 from tests.docs.test_guides import rows, words
 
 

@@ -18,7 +18,8 @@ from torpor_engine import adapters, flags, tuning
 from torpor_engine.logs import LogReader
 from torpor_engine.outcomes import Outcome
 
-from tests.docs.test_blocks import API, BLOCK, DOCS, ROOT, blocks
+from tests.docs.blocks.objects import API
+from tests.docs.blocks.reading import BLOCK, DOCS, ROOT, blocks
 from tests.docs.vllm_options import RECORDED
 
 RECORDING: dict[str, Any] = json.loads(RECORDED.read_text())

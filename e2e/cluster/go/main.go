@@ -38,6 +38,7 @@ import (
 var parts = map[string]func(context.Context) int{
 	"coredns":                 coredns,
 	"etcd":                    etcd,
+	"health":                  health,
 	"helm":                    helm,
 	"kube-apiserver":          run(func(context.Context) *cobra.Command { return apiserver.NewAPIServerCommand() }),
 	"kube-controller-manager": run(func(context.Context) *cobra.Command { return controllermanager.NewControllerManagerCommand() }),

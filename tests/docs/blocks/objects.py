@@ -12,6 +12,7 @@ from torpor.api import constants, crd, validation
 from torpor_gateway import surface
 from torpor_gateway.keys import read_document
 
+from tests.docs.blocks import gitops
 from tests.docs.blocks.reading import ROOT
 
 API = f"{constants.GROUP}/{constants.VERSION}"
@@ -37,6 +38,8 @@ def check_yaml(text: str) -> None:
             check_part(item)
         elif item["kind"] == constants.KIND and group == constants.GROUP:
             check_fleet(item)
+        elif gitops.knows(item):
+            gitops.check(item)
         elif "." in group and not group.endswith("k8s.io"):
             check_foreign(item)
         else:

@@ -99,8 +99,8 @@ def extras() -> frozenset[str]:
 
 
 def check_pip(words: list[str]) -> None:
-    """Check `pip install 'torpor[extra]'`: the extras exist."""
-    assert words[1] == "install", f"nobody checks pip {words[1]}"
+    """Check `pip install 'torpor[extra]'`, and `pip wheel`: the extras exist."""
+    assert words[1] in ("install", "wheel"), f"nobody checks pip {words[1]}"
     for word in words[2:]:
         for group in re.findall(r"\[([^\]]+)\]", word):
             assert set(group.split(",")) <= extras(), f"there is no extra {group}"

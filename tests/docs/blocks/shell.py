@@ -21,6 +21,7 @@ from tests.docs.blocks.reading import ROOT
 Options = Mapping[str, set[str]]
 HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 CURL = {"-s", "-S", "-f", "-i", "-N", "-k", "-H", "-d", "-o", "-w", "-X", "--cacert", "--data", "--max-time"}
+SKOPEO = {"copy": {"--all"}, "inspect": {"--format"}}  # what pages need of it, by its manual pages
 TRUSTED = {
     "kill",
     "cat",
@@ -126,6 +127,8 @@ def check_command(words: list[str], options: Options) -> None:
             _within(words, set(re.findall(r"--[a-z-]+", (ROOT / "e2e/conformance/load.py").read_text())))
         case "curl":
             check_curl(words)
+        case "skopeo":
+            _within(words, SKOPEO[words[1]])
         case _:
             assert name in TRUSTED, f"nobody checks the command {name}"
 

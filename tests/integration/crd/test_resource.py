@@ -154,7 +154,7 @@ def test_wait_sees_the_condition(kube: Kube, namespace: str) -> None:
     live = create(kube, namespace)
     waiting = ("wait", "isvc/smol", "-n", namespace, "--for=condition=Ready")
     assert kube.kubectl(*waiting, "--timeout=1s", check=False).returncode != 0
-    write_status(kube, live, conditions=ready("True", constants.ASLEEP))
+    write_status(kube, live, observedGeneration=1, conditions=ready("True", constants.ASLEEP))
     kube.kubectl(*waiting, "--timeout=50s")
 
 

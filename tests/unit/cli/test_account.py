@@ -219,6 +219,8 @@ def test_every_condition_out_of_the_ordinary_is_told():
             )
             ordinary = {
                 c.AWAKE: ("True", "False", "Unknown"),  # Ready and the numbers say it
+                c.RECONCILING: ("True", "False", "Unknown"),  # it repeats another one
+                c.STALLED: ("True", "False", "Unknown"),
                 c.READY: (),
                 c.EXTERNALLY_SCALED: ("False",),
                 c.PROGRESSING: (),  # for another reason than Stable
@@ -234,6 +236,7 @@ def test_every_condition_out_of_the_ordinary_is_told():
         ({"kind": "InferenceService", "metadata": "x"}, "no InferenceService"),
         (fleet(), "team/llm has no status yet: no operator has looked at it; see that one runs"),
         (fleet(status=["x"]), "has no status yet"),
+        (fleet(status={"observedGeneration": 0}), "has no status yet"),
         (fleet(status={"decision": 3}), "team/llm: status.decision: 3 must be an object"),
         (
             fleet(status={"decision": NIGHT["decision"] | {"clamps": [{"name": "X", "from": "1", "to": 2}]}}),

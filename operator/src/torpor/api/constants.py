@@ -97,6 +97,8 @@ ROUTE_ACCEPTED: Final = "RouteAccepted"
 EXTERNALLY_SCALED: Final = "ExternallyScaled"
 SCHEDULE_APPLIED: Final = "ScheduleApplied"
 SCALING_ACTIVE: Final = "ScalingActive"
+RECONCILING: Final = "Reconciling"  # this and the next are words of kstatus
+STALLED: Final = "Stalled"
 CONDITION_TYPES: Final = (
     READY,
     AWAKE,
@@ -108,6 +110,8 @@ CONDITION_TYPES: Final = (
     EXTERNALLY_SCALED,
     SCHEDULE_APPLIED,
     SCALING_ACTIVE,
+    RECONCILING,
+    STALLED,
 )
 
 # --- reasons of Ready -----------------------------------------------------------------------------
@@ -146,6 +150,10 @@ ACCEPTED: Final = "Accepted"
 QUALIFIED_NAME_ONLY: Final = "QualifiedNameOnly"  # the installation gives this namespace no bare names
 DECIDED_BY_TORPOR: Final = "DecidedByTorpor"
 REPLICAS_SET: Final = "ReplicasSet"  # scaling.replicas has a writer that is not Torpor
+
+# --- reasons of Reconciling and Stalled where they are False; else they are those of what is told ---
+SETTLED: Final = "Settled"
+NO_FAULT: Final = "NoFault"
 
 # --- modes (scaling.mode), and the reasons where one keeps Torpor from changing replicas ----------
 AUTO: Final = "Auto"

@@ -65,7 +65,8 @@ def build() -> dict[str, Any]:
     properties["metadata"] = {"type": "object"}
     properties["apiVersion"] = {"type": "string", "description": "Version of the schema of this object."}
     properties["kind"] = {"type": "string", "description": "Kind of this object."}
-    properties["status"].pop("default", None)
+    # An object that nobody looked at yet would pass for one without anything to wait for.
+    properties["status"]["default"] = {"observedGeneration": 0}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -31,7 +31,7 @@ class Condition(ApiModel):
     type: ConditionType
     """
     Ready, Awake, Progressing, PodsScheduled, SignalsAvailable, SpecValid, RouteAccepted, ExternallyScaled,
-    ScheduleApplied or ScalingActive.
+    ScheduleApplied, ScalingActive, Reconciling or Stalled.
     """
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""

@@ -35,6 +35,8 @@ UNREMARKABLE: Final = {
     c.SCHEDULE_APPLIED: ("True", None),
     c.SCALING_ACTIVE: ("True", None),
 }
+# What the numbers, or other conditions, say already.
+REPEATED: Final = (c.AWAKE, c.RECONCILING, c.STALLED)
 
 
 class NoAccountError(Exception):
@@ -73,7 +75,7 @@ def account(raw: Mapping[str, Any]) -> Account:
     """Return the account of an object as an API server or a file gives it. Raises NoAccountError."""
     name = _name(raw)
     found = raw.get("status")
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(found, Mapping) or not set(found) - {"observedGeneration"}:
         raise NoAccountError(
             f"{name} has no status yet: no operator has looked at it; see that one runs and watches its "
             "namespace (kubectl get pods -A -l app.kubernetes.io/part-of=torpor)"
@@ -241,7 +243,7 @@ def _conditions(conditions: list[Condition]) -> Iterator[str]:
     """Ready, and what is out of the ordinary."""
     for condition in conditions:
         status, reason = UNREMARKABLE.get(condition.type, (None, None))
-        ordinary = condition.type == c.AWAKE or (
+        ordinary = condition.type in REPEATED or (
             condition.status == status and reason in (None, condition.reason)
         )
         if condition.type == c.READY or not ordinary:

@@ -5,7 +5,7 @@ will start for it. So a fleet asleep at night is Ready, and one that cannot star
 of its pods. The other conditions say the rest; a word that means two things is the beginning of a phase
 machine.
 
-`FINDINGS` at the end is the list of everything that is said.
+`FINDINGS` at the end is the list of everything that is said; `health` sorts it for the tools that deploy.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from torpor.api import constants as c
 from torpor.api.conditions import Finding
-from torpor.control.pods import Failure, Pod, failure
+from torpor.control.health import health
+from torpor.control.pods import Failure, Pod, failure, parse_time
 from torpor.control.rollout import Rollout
 from torpor.control.world import World, condition_of
 from torpor.decide import Decision, Policy, Standing, Unknown
@@ -60,6 +61,20 @@ def start_failure(world: World) -> Failure | None:
     if refused.get("status") == "True" and world.replicas > len(world.living):
         return failure(c.PODS_REFUSED, f"pods are refused: {refused.get('message', '')}")
     return None
+
+
+def may_find_room(world: World) -> bool:
+    """Whether pods lack nothing but room, a node or a quota, and none for longer than a start may take."""
+    failed = start_failure(world)
+    if failed is None or failed.reason not in (c.UNSCHEDULABLE, c.PODS_REFUSED) or world.service is None:
+        return False
+    if failed.reason == c.UNSCHEDULABLE:
+        since = [pod.unschedulable_since for pod in world.living if pod.unschedulable_since]
+    else:
+        refused = parse_time(condition_of(world.deployment, "ReplicaFailure").get("lastTransitionTime"))
+        since = [refused] if refused else []
+    budget = world.service.spec.engine.startup_seconds
+    return bool(since) and all((world.now - at).total_seconds() < budget for at in since)
 
 
 def _failure_of(world: World, pod: Pod) -> Failure | None:
@@ -267,7 +282,8 @@ FINDINGS: tuple[Callable[[Facts], Finding], ...] = (
 
 def findings(facts: Facts) -> list[Finding]:
     """Everything that is to be said about the fleet."""
-    return [find(facts) for find in FINDINGS]
+    found = [find(facts) for find in FINDINGS]
+    return [*found, *health(by_type(found), may_find_room=may_find_room(facts.world))]
 
 
 def by_type(found: list[Finding]) -> Mapping[str, Finding]:
