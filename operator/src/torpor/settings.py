@@ -27,6 +27,7 @@ class SettingsError(ValueError):
 class Settings:
     """Everything that the installation decides.
 
+    gateway_tls: the gateway speaks HTTPS alone, so that fleets' addresses begin with https.
     watch_namespaces: empty means all. metrics_namespaces: whose pods may scrape launchers; empty means none.
     demand_token_file: None sends no token. demand_addresses: gateway processes given by hand (`host:port`),
     for a gateway outside the cluster; empty means that the EndpointSlices of `gateway_demand_service` name
@@ -42,6 +43,7 @@ class Settings:
     bare_names: BareNames
     metrics_namespaces: tuple[str, ...]
     gateway_service: str
+    gateway_tls: bool
     gateway_demand_service: str
     demand_token_file: Path | None
     demand_addresses: tuple[str, ...]
@@ -81,6 +83,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         bare_names=BareNames.parse(env.given("BARE_NAMES", "*")),
         metrics_namespaces=_words(env.given("METRICS_NAMESPACES", constants.DEFAULT_METRICS_NAMESPACE)),
         gateway_service=env.text("GATEWAY_SERVICE", f"{release}-gateway"),
+        gateway_tls=env.choice("GATEWAY_TLS", "false", ("true", "false")) == "true",
         gateway_demand_service=env.text("GATEWAY_DEMAND_SERVICE", f"{release}-gateway-demand"),
         demand_token_file=Path(token) if token else None,
         demand_addresses=env.words("DEMAND_ADDRESSES"),
