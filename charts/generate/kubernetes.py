@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 VERSION = "v1.37.0-local-strict"
-PREFIXES = ("io.k8s.api.core.v1.", "io.k8s.api.networking.v1.")
+PREFIXES = ("io.k8s.api.core.v1.", "io.k8s.api.networking.v1.", "io.k8s.api.autoscaling.v2.")
 Schema = dict[str, Any]
 
 

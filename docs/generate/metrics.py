@@ -60,6 +60,10 @@ MORE = {
         "A wait that was first a hold and then this counts in both, each with its part; who did not wait "
         "counts in neither, and a part of less than 2 ms belongs to the other."
     ),
+    "torpor_gateway_certificate_expiry_timestamp_seconds": (
+        "Absent without [HTTPS](gateway.md#https), as are all of the certificate."
+    ),
+    "torpor_gateway_certificate_stale": "The last good one is shown.",
     "torpor_gateway_access_log_lines_total": (
         "`result`: `written`, `lost`. Absent without an [access log](tracing.md#the-access-log)."
     ),

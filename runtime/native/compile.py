@@ -30,8 +30,8 @@ MODULES = {
     "torpor_gateway": (
         "accounts", "affinity", "beginning", "body", "bounds", "chunks", "client", "comments", "endpoint",
         "exchange", "expiry", "fleet", "framing", "gate", "heads", "later", "peek", "pipe", "registry",
-        "relay", "request", "response", "server", "surface", "tokens", "turns", "upstream", "verdict",
-        "waits",
+        "relay", "request", "response", "server", "surface", "tls", "tokens", "turns", "upstream",
+        "verdict", "waits",
     ),
 }  # fmt: skip
 LIBRARY = "torpor_native"  # its file is LIBRARY__mypyc

@@ -52,6 +52,16 @@ def _condition(type_: str) -> str:
     return _leader("torpor_fleet_condition", type=type_)
 
 
+def _certificate(begins: int, ends: int, pod: str = "a") -> dict[str, str]:
+    """The times of a gateway's certificate, seconds from the start of the case, which is at 1970."""
+    return {
+        _pod("torpor_gateway_certificate_start_timestamp_seconds", GATEWAY, pod): f"{begins}x20",
+        _pod("torpor_gateway_certificate_expiry_timestamp_seconds", GATEWAY, pod): f"{ends}x20",
+    }
+
+
+ENDS = _pod("torpor_gateway_certificate_expiry_timestamp_seconds", GATEWAY)
+BEGINS = _pod("torpor_gateway_certificate_start_timestamp_seconds", GATEWAY)
 DESIRED = _leader("torpor_fleet_desired_replicas")
 READY = _leader("torpor_fleet_ready_replicas")
 COLD = _leader("torpor_fleet_cold_start_seconds")
@@ -421,6 +431,48 @@ GATEWAYS = {
             (GATEWAY | {"pod": "a"},),
         ),
         Case("somebody mends them", {_pod("torpor_gateway_api_keys_stale", GATEWAY): "1x20"}, "8m"),
+    ),
+    "TorporCertificateExpired": (
+        Case(
+            "one pod still shows what has ended",
+            {**_certificate(-86_400, 180), **_certificate(-86_400, 90 * 86_400, "b")},
+            "6m",
+            (GATEWAY | {"pod": "a"},),
+        ),
+        Case("it has a minute left", _certificate(-86_400, 600), "9m"),
+        Case("it is renewed in the last moment", {ENDS: "180x2 7776000x20", BEGINS: "0x22"}, "6m"),
+    ),
+    "TorporCertificateExpiring": (
+        Case(
+            "13 of 90 days are left",
+            _certificate(-77 * 86_400, 13 * 86_400),
+            "15m",
+            (GATEWAY | {"pod": "a"},),
+            "12d 23h 45m 0s",
+        ),
+        Case(
+            "three of 24 hours are left",
+            _certificate(-21 * 3600, 3 * 3600),
+            "15m",
+            (GATEWAY | {"pod": "a"},),
+            "2h 45m 0s",
+        ),
+        Case("eight of 24 hours are left", _certificate(-16 * 3600, 8 * 3600), "15m"),
+        Case("two months of a year are left", _certificate(-305 * 86_400, 60 * 86_400), "15m"),
+        Case("it has ended, which is another alert", _certificate(-86_400, 60), "15m"),
+        Case("it is renewed", {ENDS: "3600x6 7776000x20", BEGINS: "-77760x26"}, "15m"),
+    ),
+    "TorporCertificateStale": (
+        Case(
+            "one pod cannot read the renewed pair",
+            {
+                _pod("torpor_gateway_certificate_stale", GATEWAY): "1x20",
+                _pod("torpor_gateway_certificate_stale", GATEWAY, "b"): "0x20",
+            },
+            "15m",
+            (GATEWAY | {"pod": "a"},),
+        ),
+        Case("it is mended", {_pod("torpor_gateway_certificate_stale", GATEWAY): "1x8 0x12"}, "15m"),
     ),
 }
 

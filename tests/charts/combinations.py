@@ -98,6 +98,20 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
             "hostnames": ["llm.example.com"],
         }
     },
+    "TLS": {
+        "gateway.tls": {"enabled": True, "secretName": "gateway-tls", "minVersion": "1.3"},
+        "gateway.workers": 2,
+    },
+    "TLS beside plain HTTP": {"gateway.tls": {"enabled": True, "secretName": "tls", "plainHTTP": True}},
+    "autoscaling": {
+        "gateway.autoscaling": {
+            "enabled": True,
+            "minReplicas": 3,
+            "maxReplicas": 30,
+            "targetCPUUtilizationPercentage": 80,
+            "behavior": {"scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}},
+        }
+    },
     "monitoring": {
         "prometheusRule": {
             "enabled": True,

@@ -38,6 +38,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "label that is a number": ({"commonLabels": {"team": 7}}, "/commonLabels/team"),
     "mapping for an extra object without kind": ({"extraObjects": [{"apiVersion": "v1"}]}, "/extraObjects/0"),
     "host with a scheme": ({"gateway.ingress.hosts": ["https://x.example"]}, "/gateway/ingress/hosts/0"),
+    "old TLS": ({"gateway.tls.minVersion": "1.1"}, "/gateway/tls/minVersion"),
+    "no pods by load": ({"gateway.autoscaling.minReplicas": 0}, "/gateway/autoscaling/minReplicas"),
+    "unknown in a behaviour": ({"gateway.autoscaling.behavior": {"scaledown": {}}}, "scaledown"),
     "budget above all": ({"gateway.podDisruptionBudget.maxUnavailable": "150%"}, "maxUnavailable"),
 }
 

@@ -10,6 +10,8 @@ from charts.monitoring.rules.model import Alert, Group, Record
 WANTED = "Closed|Recommend|Paused|ScaledToZeroExternally|rate_limit_exceeded"
 SHED = "torpor:fleet_shed_requests:ratio_rate5m"
 LOGS = "`kubectl logs -n {{ $labels.namespace }} -l app.kubernetes.io/name=gateway --tail=100`"
+ENDS = "min by (namespace, job, pod) (torpor_gateway_certificate_expiry_timestamp_seconds)"
+BEGINS = "min by (namespace, job, pod) (torpor_gateway_certificate_start_timestamp_seconds)"
 
 GROUP = Group(
     "torpor-gateway",
@@ -103,6 +105,39 @@ GROUP = Group(
             "The gateway {{ $labels.pod }} cannot read the API keys again",
             f"""It goes on with those it read last: new keys are refused and removed ones still let in. The
             log names the entry of the Secret that is wrong: {LOGS}.""",
+        ),
+        Alert(
+            "TorporCertificateExpired",
+            "critical",
+            "1m",
+            f"{ENDS} - time() <= 0",
+            "The certificate of the gateway {{ $labels.pod }} has ended",
+            """Clients refuse to connect by HTTPS. Write a new pair into the Secret of
+            gateway.tls.secretName; it is read without a restart: `kubectl get secrets,certificates -n
+            {{ $labels.namespace }}`.""",
+        ),
+        Alert(
+            "TorporCertificateExpiring",
+            "warning",
+            "10m",
+            f"""
+            (
+              {ENDS} - time() < 14 * 86400
+              and {ENDS} - time() < ({ENDS} - {BEGINS}) / 6
+            ) > 0
+            """,
+            "The certificate of the gateway {{ $labels.pod }} ends in {{ $value | humanizeDuration }}",
+            """Less than a sixth of its lifetime is left and nobody has renewed it. See what its issuer says:
+            `kubectl get certificates,certificaterequests -n {{ $labels.namespace }}`.""",
+        ),
+        Alert(
+            "TorporCertificateStale",
+            "warning",
+            "10m",
+            "max by (namespace, job, pod) (torpor_gateway_certificate_stale) == 1",
+            "The gateway {{ $labels.pod }} cannot read its renewed certificate",
+            f"""It goes on with the one that it read last, until that ends; a pod that starts anew would not.
+            The log names the file and what is wrong with it: {LOGS}.""",
         ),
     ),
 )

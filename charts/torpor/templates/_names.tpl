@@ -23,6 +23,19 @@ torpor:{{ .Release.Namespace }}:{{ .Release.Name }}
 
 {{- define "torpor.operator.name" -}}{{ include "torpor.fullname" . }}-operator{{- end -}}
 {{- define "torpor.gateway.name" -}}{{ include "torpor.fullname" . }}-gateway{{- end -}}
+{{/* "https" where the gateway speaks TLS alone, else "http": the port that is always there and what its clients write. */}}
+{{- define "torpor.gateway.scheme" -}}
+{{- if and .Values.gateway.tls.enabled (not .Values.gateway.tls.plainHTTP) -}}https{{- else -}}http{{- end -}}
+{{- end -}}
+{{/* The ports of clients by name, as YAML: name: [port of the Service, port of the container]. */}}
+{{- define "torpor.gateway.doors" -}}
+{{- if eq (include "torpor.gateway.scheme" .) "http" }}
+http: [80, 8080]
+{{- end }}
+{{- if .Values.gateway.tls.enabled }}
+https: [443, 8443]
+{{- end }}
+{{- end -}}
 {{- define "torpor.gateway.demandService" -}}{{ include "torpor.gateway.name" . }}-demand{{- end -}}
 
 {{- define "torpor.operator.serviceAccount" -}}

@@ -47,6 +47,16 @@ volumes:
   secret:
     secretName: {{ $root.Values.gateway.apiKeys.secretName }}
 {{- end }}
+{{- if and (eq $part "gateway") $root.Values.gateway.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "torpor.gateway.tlsSecret" $root }}
+    items:
+    - key: tls.crt
+      path: tls.crt
+    - key: tls.key
+      path: tls.key
+{{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
@@ -102,6 +112,11 @@ volumeMounts:
 {{- if and (eq $part "gateway") $root.Values.gateway.apiKeys.secretName }}
 - name: api-keys
   mountPath: /var/run/torpor/api-keys
+  readOnly: true
+{{- end }}
+{{- if and (eq $part "gateway") $root.Values.gateway.tls.enabled }}
+- name: tls
+  mountPath: /var/run/torpor/tls
   readOnly: true
 {{- end }}
 - name: tmp

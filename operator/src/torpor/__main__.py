@@ -213,6 +213,7 @@ def _build_settings(settings: Settings) -> BuildSettings:
         image_pull_policy=settings.image_pull_policy,
         pull_secrets=settings.engine_pull_secrets,
         metrics_namespaces=settings.metrics_namespaces,
+        gateway_tls=settings.gateway_tls,
     )
 
 

@@ -39,6 +39,8 @@ class Settings:
     """Whose pods may scrape launchers; empty: none."""
     gateway_service: str
     """The gateway's Service for clients, of which `status.url` is made."""
+    gateway_tls: bool
+    """Whether the gateway speaks HTTPS alone, so that fleets' addresses begin with https."""
     gateway_demand_service: str
     """The Service whose EndpointSlices name the gateway's processes."""
     demand_token_file: Path | None
@@ -99,6 +101,7 @@ def read(env: "Environment") -> Settings:
         bare_names=BareNames.parse(env.given("BARE_NAMES", "*")),
         metrics_namespaces=_words(env.given("METRICS_NAMESPACES", constants.DEFAULT_METRICS_NAMESPACE)),
         gateway_service=env.text("GATEWAY_SERVICE", f"{release}-gateway"),
+        gateway_tls=env.choice("GATEWAY_TLS", "false", ("true", "false")) == "true",
         gateway_demand_service=env.text("GATEWAY_DEMAND_SERVICE", f"{release}-gateway-demand"),
         demand_token_file=Path(token) if token else None,
         demand_addresses=env.words("DEMAND_ADDRESSES"),

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _supervise(settings, sys.argv[1:] if argv is None else argv, reloads=file is not None)
         supervisor = None
         if told is not None:
-            settings = share(settings, told["index"], told["listen"])
+            settings = share(settings, told["index"], told["listen"], told["tlsListen"])
             supervisor = socket.socket(fileno=told["fd"])
         uvloop.run(Process(settings, file, supervisor).run())
     except (SettingsError, StaticError, ValueError) as error:

@@ -240,6 +240,10 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None and self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
 
+    def misdirected(self, refusal: Refusal) -> None:
+        """Refuse a client that speaks something else than this port does."""
+        self._refuse_now(refusal)
+
     def forget_body(self) -> None:
         """Give the bytes of the request's body back to the process's account."""
         self._server.buffered_bytes -= self._counted

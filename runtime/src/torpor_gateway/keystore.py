@@ -1,9 +1,7 @@
 """Where keys come from: a mounted Secret (one file per key), or one file; read again when it changes.
 
-A kubelet replaces a Secret's files by swinging one symlink (`..data`), so all of them change at once and a
-reader that goes through the symlink's target sees one version or the other. The target's name is the version.
-Elsewhere the version is what `stat` says of each file. It is looked at every other second; how long a kubelet
-takes before that is its own affair (its sync period, a minute by default, and its cache).
+All of a mounted Secret's files change at once, and a reader sees one version or the other (`mounted`). It is
+looked at every other second.
 
 Keys that cannot be read or understood change nothing: the last good ones go on, the log and the metrics say
 so, and the reading is tried again. A gateway that has never had any does not start: it must be neither open
@@ -14,12 +12,12 @@ import asyncio
 import logging
 from pathlib import Path
 
+from torpor_gateway import mounted
 from torpor_gateway.gate import Gate
 from torpor_gateway.keys import ApiKey, KeysError, read_document, read_entries
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
 _MAX_BYTES = 4 << 20  # four times what a Secret can have
 
 
@@ -34,7 +32,7 @@ class KeyStore:
     def load(self) -> int:
         """Read the keys now; return how many there are. Raises KeysError, nothing changed."""
         try:
-            version = self._look()
+            version = mounted.version(self._path)
             keys = self._read()
         except (OSError, UnicodeDecodeError) as error:  # neither shows what is in a file
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
@@ -52,13 +50,13 @@ class KeyStore:
     async def follow(self) -> None:
         """Read the keys again whenever they change, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(mounted.LOOK_SECONDS)
             self.check()
 
     def check(self) -> None:
         """Read the keys again if they have changed, or could not be read the last time."""
         try:
-            if not self._gate.stale and self._look() == self._version:
+            if not self._gate.stale and mounted.version(self._path) == self._version:
                 return
             self.load()
         except (OSError, KeysError) as error:
@@ -67,29 +65,10 @@ class KeyStore:
                 log.error("the API keys were not taken, the last good ones stay: %s", error)
             self._gate.stale = True
 
-    def _look(self) -> object:
-        if not self._path.is_dir():
-            return _stat(self._path)
-        link = self._path / "..data"
-        if link.is_symlink():
-            return link.readlink()
-        return tuple((path.name, *_stat(path)) for path in _files(self._path))
-
     def _read(self) -> tuple[ApiKey, ...]:
         if not self._path.is_dir():
             return read_document(_text(self._path))
-        link = self._path / "..data"
-        folder = link.resolve(strict=True) if link.is_symlink() else self._path
-        return read_entries({path.name: _text(path) for path in _files(folder)})
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("..") and path.is_file())
-
-
-def _stat(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ino, found.st_size
+        return read_entries({path.name: _text(path) for path in mounted.files(mounted.current(self._path))})
 
 
 def _text(path: Path) -> str:

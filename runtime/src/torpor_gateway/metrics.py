@@ -30,6 +30,7 @@ class GatewayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         yield from self._process()
+        yield from self._certificate()
         yield from self._keys()
         yield from self._counters()
         yield from self._gauges()
@@ -61,6 +62,27 @@ class GatewayCollector(Collector):
             "Visits to the demand stream with a wrong token or none.",
             value=self._demand.refused if self._demand else 0,
         )
+
+    def _certificate(self) -> Iterator[Metric]:
+        certificate = self._server.certificate
+        begins = GaugeMetricFamily(
+            PREFIX + "certificate_start_timestamp_seconds", "When the certificate begins, UTC, since 1970."
+        )
+        ends = GaugeMetricFamily(
+            PREFIX + "certificate_expiry_timestamp_seconds", "When the certificate ends, UTC, since 1970."
+        )
+        stale = GaugeMetricFamily(
+            PREFIX + "certificate_stale", "1 while the certificate could not be read again."
+        )
+        failures = CounterMetricFamily(
+            PREFIX + "certificate_failed_reads", "Readings of the certificate that failed."
+        )
+        if certificate is not None:
+            begins.add_metric((), certificate.pair.begins)
+            ends.add_metric((), certificate.pair.ends)
+            stale.add_metric((), int(certificate.stale))
+            failures.add_metric((), certificate.failures)
+        yield from (begins, ends, stale, failures)
 
     def _keys(self) -> Iterator[Metric]:
         gate = self._server.gate

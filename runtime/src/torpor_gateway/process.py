@@ -18,6 +18,7 @@ from pathlib import Path
 
 from torpor_gateway import exchange
 from torpor_gateway.answers import Refusal
+from torpor_gateway.certificate import Certificate, CertificateError
 from torpor_gateway.demand import Demand
 from torpor_gateway.doors import Door, Visit
 from torpor_gateway.files import Files, raise_limit
@@ -73,13 +74,11 @@ class Process:
             await stack.enter_async_context(recording(server, demand.boot_id))
             server.gate.share(self.settings.workers)
             self._read_keys(server, stack)
+            certificate = self._read_certificate(stack)
             await self._start_source(registry, server, stack)
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not look at it again
-            host, port = address("listen", settings.listen)
-            port = await server.listen(host, port, shared=self._supervisor is not None)
-            how = "compiled" if COMPILED else "interpreted"
-            log.info("listening on %s:%d, %d fleets, data path %s", host, port, len(registry.fleets), how)
+            await self._listen(server, certificate)
             if self._supervisor is not None:
                 pipe = await Pipe.open(self._supervisor)
                 talk = loop.create_task(self._talk(pipe, server, demand))
@@ -88,6 +87,18 @@ class Process:
             await self._drain(server, demand)
             for door in self._doors:
                 await door.close()
+
+    async def _listen(self, server: Server, certificate: Certificate | None) -> None:
+        settings, shared = self.settings, self._supervisor is not None
+        fleets, how = len(server.registry.fleets), "compiled" if COMPILED else "interpreted"
+        if settings.listen or certificate is None:
+            host, port = address("listen", settings.listen)
+            port = await server.listen(host, port, shared=shared)
+            log.info("listening on %s:%d, %d fleets, data path %s", host, port, fleets, how)
+        if certificate is not None:
+            host, port = address("tls-listen", settings.tls_listen)
+            port = await server.listen_tls(host, port, certificate, shared=shared)
+            log.info("listening on %s:%d with TLS, %d fleets, data path %s", host, port, fleets, how)
 
     async def _talk(self, pipe: Pipe, server: Server, demand: Demand) -> None:
         """Tell the supervisor that this worker is up, then what it asks for; drain when it is gone."""
@@ -117,6 +128,18 @@ class Process:
         except KeysError as error:
             raise SettingsError(f"api-keys: {error}") from None
         stack.callback(asyncio.get_running_loop().create_task(store.follow()).cancel)
+
+    def _read_certificate(self, stack: contextlib.AsyncExitStack) -> Certificate | None:
+        settings = self.settings
+        if not settings.tls_listen:
+            return None
+        certificate = Certificate(Path(settings.tls_folder), settings.tls_min_version)
+        try:
+            certificate.load()
+        except CertificateError as error:
+            raise SettingsError(f"TORPOR_TLS_FOLDER={settings.tls_folder!r}: {error}") from None
+        stack.callback(asyncio.get_running_loop().create_task(certificate.follow()).cancel)
+        return certificate
 
     async def _start_source(
         self, registry: Registry, server: Server, stack: contextlib.AsyncExitStack

@@ -17,6 +17,7 @@ from torpor_gateway import surface
 from torpor_gateway.affinity import Affinity
 from torpor_gateway.answers import Refusal
 from torpor_gateway.bounds import UNBOUNDED, bounded, time_limit
+from torpor_gateway.certificate import Certificate
 from torpor_gateway.client import ClientConnection
 from torpor_gateway.cors import Cors
 from torpor_gateway.exchange import Exchange
@@ -28,9 +29,12 @@ from torpor_gateway.peek import look
 from torpor_gateway.registry import Registry
 from torpor_gateway.request import RequestHead
 from torpor_gateway.settings import Settings
+from torpor_gateway.tls import TlsConnection
 from torpor_gateway.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor_gateway.trail import Recorder
 
 log = logging.getLogger(__name__)
@@ -54,7 +58,8 @@ class Server:
         self.buffered_bytes = 0
         self.refusals: Counter[tuple[int, str]] = Counter()
         self.recorder: Recorder | None = None  # for the access log and for traces
-        self._listener: asyncio.Server | None = None
+        self.certificate: Certificate | None = None  # of the port that speaks TLS
+        self._listeners: list[asyncio.Server] = []
         self._id_prefix = secrets.token_hex(6).encode()
         self._id = 0
         self._affinity = Affinity(settings.session_header)
@@ -63,16 +68,32 @@ class Server:
 
     async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
         """Accept connections; return the port. `shared` with other processes. Raises OSError."""
-        self._listener = await self.loop.create_server(
-            lambda: ClientConnection(self), host, port, backlog=2048, reuse_port=shared or None
+        return await self._listen(lambda: ClientConnection(self), host, port, shared=shared)
+
+    async def listen_tls(
+        self, host: str, port: int, certificate: Certificate, *, shared: bool = False
+    ) -> int:
+        """Accept connections that speak TLS, with the pair that `certificate` holds when they begin."""
+        self.certificate = certificate
+        return await self._listen(
+            lambda: TlsConnection(self, certificate.pair.context), host, port, shared=shared
         )
-        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-        return int(cast("Any", self._listener).sockets[0].getsockname()[1])  # uvloop's is a list
+
+    async def _listen(
+        self, connection: "Callable[[], asyncio.Protocol]", host: str, port: int, *, shared: bool
+    ) -> int:
+        listener = await self.loop.create_server(
+            connection, host, port, backlog=2048, reuse_port=shared or None
+        )
+        self._listeners.append(listener)
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        return int(cast("Any", listener).sockets[0].getsockname()[1])  # uvloop's is a list
 
     def stop_accepting(self) -> None:
         """Refuse new connections; those that are open go on."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def close_idle(self) -> None:
         """Close the connections on which no request is under way."""

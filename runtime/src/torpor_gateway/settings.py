@@ -13,6 +13,7 @@ from typing import Any
 from torpor.api import constants
 
 MIB = 1 << 20
+TLS_VERSIONS = ("1.2", "1.3")
 
 
 def _setting(default: Any, text: str, minimum: float = 0) -> Any:
@@ -27,7 +28,12 @@ class SettingsError(ValueError):
 class Settings:
     """The gateway's settings. Seconds, bytes and counts, as the names say."""
 
-    listen: str = _setting(f"0.0.0.0:{constants.GATEWAY_PORT}", "HOST:PORT for clients")
+    listen: str = _setting(
+        f"0.0.0.0:{constants.GATEWAY_PORT}", "HOST:PORT for clients; empty beside tls-listen: none"
+    )
+    tls_listen: str = _setting("", "HOST:PORT for clients that speak HTTPS; empty: none do")
+    tls_folder: str = _setting("", "folder with tls.crt and tls.key, as a Secret of that type is mounted")
+    tls_min_version: str = _setting("1.2", "oldest TLS that is spoken: 1.2 or 1.3")
     demand_listen: str = _setting(f"0.0.0.0:{constants.GATEWAY_DEMAND_PORT}", "HOST:PORT for the operator")
     admin_listen: str = _setting(f"0.0.0.0:{constants.ADMIN_PORT}", "HOST:PORT for metrics and probes")
     namespace: str = _setting("", "the gateway's own namespace")
@@ -84,7 +90,9 @@ class Settings:
             if text is None or (text == "" and not isinstance(item.default, str)):
                 continue
             chosen[item.name] = _read(origin, text, item.default, item.metadata["minimum"])
-        return replace(cls(), **chosen)
+        settings = replace(cls(), **chosen)
+        _check_together(settings)
+        return settings
 
     def without(self, name: str) -> "Settings":
         """Return the settings with the text setting `name` emptied."""
@@ -98,6 +106,24 @@ class Settings:
             if item.name not in skip:
                 text = f"{item.metadata['help']} (default: {item.default})".replace("%", "%%")
                 parser.add_argument("--" + item.name.replace("_", "-"), metavar="VALUE", help=text)
+
+
+def _check_together(settings: Settings) -> None:
+    """Raise SettingsError for settings that need each other."""
+    if settings.tls_min_version not in TLS_VERSIONS:
+        raise SettingsError(
+            f"TORPOR_TLS_MIN_VERSION={settings.tls_min_version!r}: must be one of {', '.join(TLS_VERSIONS)}"
+        )
+    if settings.tls_listen and not settings.tls_folder:
+        raise SettingsError(
+            f"TORPOR_TLS_LISTEN={settings.tls_listen!r}: needs a certificate; name the folder with "
+            "tls.crt and tls.key in TORPOR_TLS_FOLDER"
+        )
+    if settings.tls_folder and not settings.tls_listen:
+        raise SettingsError(
+            f"TORPOR_TLS_FOLDER={settings.tls_folder!r}: no port would show that certificate; set "
+            f"TORPOR_TLS_LISTEN, for example to 0.0.0.0:{constants.GATEWAY_TLS_PORT}"
+        )
 
 
 def _read(origin: str, text: str, default: Any, minimum: float) -> Any:

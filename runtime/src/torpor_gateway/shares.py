@@ -13,8 +13,8 @@ from torpor_gateway.settings import Settings, SettingsError, address
 VARIABLE = "TORPOR_WORKER"  # what a worker learns from its supervisor, as JSON
 
 
-def share(settings: Settings, index: int, listen: str) -> Settings:
-    """Return the settings of worker `index` of `settings.workers`; it listens on `listen`."""
+def share(settings: Settings, index: int, listen: str, tls_listen: str = "") -> Settings:
+    """Return the settings of worker `index` of `settings.workers`; it listens on these addresses."""
     demand = settings.demand_listen
     if demand:
         host, port = address("demand-listen", demand)
@@ -22,6 +22,7 @@ def share(settings: Settings, index: int, listen: str) -> Settings:
     return replace(
         settings,
         listen=listen,
+        tls_listen=tls_listen,
         demand_listen=demand,
         admin_listen="",
         pod_name=f"{settings.pod_name}/{index}" if settings.pod_name else "",

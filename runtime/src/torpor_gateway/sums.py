@@ -19,7 +19,17 @@ from torpor_gateway.metrics import PREFIX
 Family: TypeAlias = list[Any]  # [name, documentation, type, [[sample's name, labels, value], …]]
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
-_LEAST = frozenset(PREFIX + name for name in ("synced", "fleets", "demand_readers", "api_keys"))
+_LEAST = frozenset(
+    PREFIX + name
+    for name in (
+        "synced",
+        "fleets",
+        "demand_readers",
+        "api_keys",
+        "certificate_start_timestamp_seconds",
+        "certificate_expiry_timestamp_seconds",
+    )
+)
 _MOST = frozenset(
     PREFIX + name
     for name in (
@@ -28,6 +38,7 @@ _MOST = frozenset(
         "routable_endpoints",
         "open",
         "api_keys_stale",
+        "certificate_stale",
         "sharing_processes",
     )
 )

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -102,18 +102,24 @@ class Supervisor:
             loop.add_signal_handler(number, self._terminated.set)
         if self._takes_reloads:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
-        held, listen = reserve(self._settings.listen)
+        settings, held = self._settings, []
+        addresses = {"listen": settings.listen, "tlsListen": settings.tls_listen}
+        for name, text in addresses.items():
+            if text:
+                port, addresses[name] = reserve(text)
+                held.append(port)
         door = Door({"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz})
         try:
-            if self._settings.admin_listen:
-                await door.open(*address("admin-listen", self._settings.admin_listen))
-            await self._keep_all(listen)
+            if settings.admin_listen:
+                await door.open(*address("admin-listen", settings.admin_listen))
+            await self._keep_all(addresses)
         finally:
             await door.close()
-            held.close()
+            for port in held:
+                port.close()
         return self._code
 
-    async def _keep_all(self, listen: str) -> None:
+    async def _keep_all(self, addresses: Mapping[str, str]) -> None:
         """One first: what keeps it from starting would keep all, and is to be said once."""
         count = self._settings.workers
         tasks: list[asyncio.Task[None]] = []
@@ -121,13 +127,16 @@ class Supervisor:
             for some in ((0,), range(1, count)):
                 for index in some:
                     if not self._terminated.is_set():
-                        tasks.append(asyncio.create_task(self._keep(index, listen), name=f"worker {index}"))
+                        tasks.append(
+                            asyncio.create_task(self._keep(index, addresses), name=f"worker {index}")
+                        )
                         tasks[-1].add_done_callback(self._ended)
                 for index in some:
                     await self._until_up(index)
             if not self._terminated.is_set():
                 self._serving = True
-                log.info("listening on %s with %d workers", listen, count)
+                where = " and ".join(filter(None, addresses.values()))
+                log.info("listening on %s with %d workers", where, count)
             await self._terminated.wait()
             for worker in self._workers.values():
                 worker.signal(signal.SIGTERM)
@@ -153,12 +162,12 @@ class Supervisor:
             self._code = 1
             self._terminated.set()
 
-    async def _keep(self, index: int, listen: str) -> None:
+    async def _keep(self, index: int, addresses: Mapping[str, str]) -> None:
         """Run worker `index`, again and again."""
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
         while not self._terminated.is_set():
             began = loop.time()
-            code = await self._run(index, listen)
+            code = await self._run(index, addresses)
             if self._terminated.is_set():
                 return
             if not self._serving:
@@ -172,9 +181,9 @@ class Supervisor:
                 async with asyncio.timeout(pause):
                     await self._terminated.wait()
 
-    async def _run(self, index: int, listen: str) -> int:
+    async def _run(self, index: int, addresses: Mapping[str, str]) -> int:
         ours, theirs = socket.socketpair()
-        told = {"index": index, "fd": theirs.fileno(), "listen": listen}
+        told = {"index": index, "fd": theirs.fileno(), **addresses}
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "torpor_gateway", *self._argv),

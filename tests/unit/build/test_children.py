@@ -294,6 +294,16 @@ def test_launchers_are_scraped_from_the_named_namespaces_alone(namespaces: tuple
     assert all(rule["from"] for rule in others), "a rule without peers lets everybody in"
 
 
+def test_behind_a_gateway_that_speaks_https_alone_the_fleets_service_names_its_port() -> None:
+    secure = build(installation=dataclasses.replace(INSTALLATION, gateway_tls=True))
+    (port,) = secure["Service/smol"]["spec"]["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("https", 443, 443)
+    before = build()
+    assert secure["Service/smol"]["spec"]["externalName"] == before["Service/smol"]["spec"]["externalName"]
+    others = secure.keys() - {"Service/smol"}
+    assert all(secure[name] == before[name] for name in others), "no engine restarts for it"
+
+
 def test_the_services_lead_to_the_gateway_and_list_the_engines() -> None:
     found = build()
     assert found["Service/smol"]["spec"]["externalName"] == "torpor-gateway.torpor-system.svc.cluster.local"

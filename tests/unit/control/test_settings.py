@@ -14,6 +14,12 @@ def test_names_follow_from_the_release():
     assert settings.engine_image == "engine:1"
 
 
+def test_the_gateways_scheme_is_http_unless_it_is_said():
+    assert not from_environment(LEAST).gateway_tls
+    assert not from_environment(LEAST | {"TORPOR_GATEWAY_TLS": "false"}).gateway_tls
+    assert from_environment(LEAST | {"TORPOR_GATEWAY_TLS": "true"}).gateway_tls
+
+
 def test_an_empty_variable_is_an_absent_one():
     settings = from_environment(LEAST | {"TORPOR_WATCH_NAMESPACES": " ", "TORPOR_ADMIN_LISTEN": ""})
     assert settings.watch_namespaces == ()
@@ -48,6 +54,7 @@ def test_an_empty_list_of_those_that_may_is_nobody_and_an_absent_one_the_default
         ("TORPOR_CLOCK_OFFSET_SECONDS", "1h", "whole number"),
         ("TORPOR_CLOCK_OFFSET_SECONDS", "999999999999", "whole number"),
         ("TORPOR_LOG_FORMAT", "xml", "plain, json"),
+        ("TORPOR_GATEWAY_TLS", "1", "true, false"),
         ("TORPOR_IMAGE_PULL_POLICY", "Sometimes", "Always, IfNotPresent, Never"),
     ],
 )

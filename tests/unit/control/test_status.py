@@ -25,12 +25,18 @@ from torpor.decide.schedule import Limits, State
 from tests.unit.control.worlds import NOW, container, demand, fleet, pod, report, stamp, world
 
 
-def status(seen, cold=None, memory=None):
+def status(seen, cold=None, memory=None, tls=False):
     cold = cold or ColdStarts()
     rules = policy(seen, seen.service, cold)
     decision, _ = decide(observe(seen, rollout=False), rules, memory or Memory(), seen.clock)
     facts = Facts(seen, decision, Rollout(), seen.service.spec.scaling.replicas, rules=rules)
-    return status_of(facts, findings(facts), cold, cluster_domain="cluster.local")
+    return status_of(facts, findings(facts), cold, cluster_domain="cluster.local", gateway_tls=tls)
+
+
+def test_the_address_is_the_one_that_the_gateway_answers():
+    seen = awake()
+    for tls, scheme in ((False, "http"), (True, "https")):
+        assert status(seen, tls=tls)["url"] == f"{scheme}://llm.team.svc.cluster.local/v1"
 
 
 def awake(kv=0.5, **more):

@@ -71,9 +71,9 @@ def host(key: FleetKey, cluster_domain: str = constants.DEFAULT_CLUSTER_DOMAIN) 
     return f"{front(key.name)}.{key.namespace}.svc.{cluster_domain}"
 
 
-def url(key: FleetKey, cluster_domain: str = constants.DEFAULT_CLUSTER_DOMAIN) -> str:
-    """Return the base URL to give to an OpenAI client inside the cluster."""
-    return f"http://{host(key, cluster_domain)}/v1"
+def url(key: FleetKey, cluster_domain: str = constants.DEFAULT_CLUSTER_DOMAIN, *, tls: bool = False) -> str:
+    """Return the base URL for an OpenAI client inside the cluster. `tls`: the gateway speaks HTTPS alone."""
+    return f"{'https' if tls else 'http'}://{host(key, cluster_domain)}/v1"
 
 
 @functools.lru_cache(maxsize=4096)  # every request asks; a client has few names for the gateway

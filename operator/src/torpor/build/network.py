@@ -17,6 +17,7 @@ from torpor.build.settings import BuildSettings
 
 def front_service(fleet: InferenceService, settings: BuildSettings) -> Manifest:
     """Return the Service under the fleet's own name, an alias of the gateway's."""
+    port = constants.GATEWAY_TLS_SERVICE_PORT if settings.gateway_tls else constants.GATEWAY_SERVICE_PORT
     host = f"{settings.gateway_service}.{settings.gateway_namespace}.svc.{settings.cluster_domain}"
     manifest = head(fleet, "v1", "Service", names.front(fleet.metadata.name))
     manifest["spec"] = {
@@ -24,10 +25,10 @@ def front_service(fleet: InferenceService, settings: BuildSettings) -> Manifest:
         "externalName": host,
         "ports": [
             {
-                "name": "http",
-                "port": constants.GATEWAY_SERVICE_PORT,
+                "name": "https" if settings.gateway_tls else "http",
+                "port": port,
                 "protocol": "TCP",
-                "targetPort": constants.GATEWAY_SERVICE_PORT,
+                "targetPort": port,
             }
         ],
     }

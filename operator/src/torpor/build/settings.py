@@ -13,7 +13,8 @@ from torpor.api import constants
 class BuildSettings:
     """Inputs of the installation.
 
-    gateway_namespace, gateway_service: where the gateway's Service is; gateway_labels: labels of its pods.
+    gateway_namespace, gateway_service: where the gateway's Service is; gateway_tls: it speaks HTTPS alone;
+    gateway_labels: labels of its pods.
     launcher_image: brings the launcher in; simulated_image: engine of fleets of type Simulated without an
     image. pull_secrets: added to those of every fleet. metrics_namespaces: whose pods may scrape launchers;
     empty: none may.
@@ -31,3 +32,4 @@ class BuildSettings:
         (constants.LABEL_PART_OF, constants.PART_OF),
     )
     metrics_namespaces: tuple[str, ...] = (constants.DEFAULT_METRICS_NAMESPACE,)
+    gateway_tls: bool = False

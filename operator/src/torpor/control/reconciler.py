@@ -271,6 +271,7 @@ class Reconciler:
             found,
             memo.cold,
             cluster_domain=self._parts.build.cluster_domain,
+            gateway_tls=self._parts.build.gateway_tls,
             engine=memo.tuner.status(memo.keeping.tuning, world.ready_stats) if world.service else None,
             saved=record(account, price),
             requests=memo.requests,

@@ -52,6 +52,7 @@ def status_of(
     cold: ColdStarts,
     *,
     cluster_domain: str,
+    gateway_tls: bool = False,
     engine: EngineStatus | None = None,
     saved: SavedRecord | None = None,
     requests: Requests | None = None,
@@ -65,7 +66,7 @@ def status_of(
         ready_replicas=len(world.ready),
         desired_replicas=facts.desired,
         selector=names.selector_text(world.key.name),
-        url=names.url(world.key, cluster_domain),
+        url=names.url(world.key, cluster_domain, tls=gateway_tls),
         conditions=conditions.update(
             _known_conditions(before), found, generation=world.generation, now=world.now
         ),
