@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS := $(CACHE)/docs
 
-.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo docs clean
+.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo docs images package clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -91,6 +91,10 @@ docs: $(UV)  ## build the documentation site into build/site; a warning is an er
 	@echo "==> documentation site" && \
 	  NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict --clean --site-dir build/site
 	@echo "build/site/index.html"
+
+package: setup  ## the chart and what belongs to it into build/package; VALUES=build/values-digests.yaml PUSH=oci://HOST/PATH SBOM=1
+	@$(BIN)/python -m release.package $(if $(VALUES),--values $(VALUES)) $(if $(TAG),--tag v$(TAG)) $(if $(SBOM),--sbom) \
+	  $(if $(PUSH),--push $(PUSH)) $(if $(PLAIN_HTTP),--plain-http)
 
 clean:  ## remove what was built inside the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
+import tomllib
 from pathlib import Path
 
-from charts.generate import readme, schema, values
+from charts.generate import index, readme, schema, values
 from charts.monitoring import dashboards, rules
 from charts.monitoring.dashboards import table
 
@@ -22,6 +23,9 @@ def wanted() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema.build(read), indent=2) + "\n",
         CHART / "README.md": readme.insert((CHART / "README.md").read_text(), read),
     }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = CHART / "Chart.yaml"
+    texts[chart] = index.insert(chart.read_text(), read, project["version"])
     texts[CHART / "files" / rules.FILE] = rules.text()
     texts[RUNBOOKS / "README.md"] = rules.index()
     for crd in sorted(CRDS.glob("*.yaml")):
