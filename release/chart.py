@@ -78,7 +78,7 @@ def leaves(given: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def filled(text: str, wanted: Leaves) -> str:
-    """Return values.yaml with these defaults instead of its own, the rest as it is. Refused: no such value."""
+    """Return values.yaml with these defaults instead of its own. Refused where there is no such value."""
     places: list[tuple[int, int, str]] = []
     left = dict(wanted)
 

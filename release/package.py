@@ -1,7 +1,7 @@
 """The chart and the files beside it, ready to be handed out: `python -m release.package`.
 
     torpor-VERSION.tgz                the chart, with the images' digests where --values names them
-    torpor-crds-VERSION.yaml          the resource definitions, for those who install them apart from the chart
+    torpor-crds-VERSION.yaml          the resource definitions, for those who install them on their own
     torpor-rules-VERSION.yaml         alerts and recording rules, for a Prometheus without its operator
     torpor-dashboards-VERSION.tar.gz  the dashboards, for a Grafana without its sidecar
     torpor-IMAGE-VERSION.cdx.json     with --sbom: what an image's Python environment is made of (CycloneDX)

@@ -8,10 +8,13 @@ from the second version on under a heading that says its kind (`### Added`, `###
 that Artifact Hub knows). The first version has no kinds: all of it is added.
 """
 
+import argparse
 import os
 import re
 import subprocess
+import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +61,25 @@ def check_tag(tag: str, found: str) -> None:
         raise Refused(
             f"the tag {tag} is not v{found}, the version of this commit; tag the commit that says so"
         )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the versions, and a tag with them; print the version. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m release.project", description="Check and print the version."
+    )
+    parser.add_argument("--tag", help="the tag that is to be released")
+    chosen = parser.parse_args(arguments)
+    try:
+        found = version()
+        changes((ROOT / "CHANGELOG.md").read_text(), found)
+        if chosen.tag:
+            check_tag(chosen.tag, found)
+    except Refused as refused:
+        print(f"error: {refused}", file=sys.stderr)
+        return 2
+    print(found)
+    return 0
 
 
 def section(changelog: str, wanted: str) -> str:
@@ -118,3 +140,7 @@ def _git(*arguments: str) -> str:
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
