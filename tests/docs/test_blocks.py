@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GUIDES = ("overnight", "schedules", "migrate")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
+OWN += ["operations/uninstall.md", "operations/release.md"]
 PAGES = sorted(page for pattern in OWN for page in DOCS.glob(pattern))
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
 HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
@@ -41,7 +42,7 @@ OF_CHART = {"metricsNamespaces", "imagePullSecrets"}  # the chart has an `engine
 GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
     "kubectl apply": {"-f", "--server-side"},
-    "kubectl annotate": {"--overwrite", "-l"},
+    "kubectl annotate": {"--overwrite", "-l", "--all", "--all-namespaces"},
     "kubectl create secret generic": {"--from-file", "--from-literal"},
     "kubectl delete": {"-f", "--all", "--all-namespaces", "-A"},
     "kubectl describe": set(),
@@ -52,10 +53,10 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "kubectl run": {"--rm", "-i", "-it", "--image", "--restart", "--command"},
     "kubectl scale": {"--replicas"},
     "kubectl wait": {"--for", "--timeout"},
-    "helm install": {"--create-namespace", "--set", "--wait", "-f", "--values"},
+    "helm install": {"--create-namespace", "--set", "--version", "--wait", "-f", "--values"},
     "helm test": set(),
     "helm uninstall": set(),
-    "helm upgrade": {"--install", "--reuse-values", "--set", "--wait", "-f", "--values"},
+    "helm upgrade": {"--install", "--reuse-values", "--set", "--take-ownership", "--wait", "-f", "--values"},
 }
 OTHERS = {"curl", "pip", "make", "torpor-gateway", "kill"}
 
