@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS := $(CACHE)/docs
 
-.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo docs clean
+.PHONY: help setup lock generate format check fuzz conformance test integration charts e2e cluster cluster-down demo docs images package clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -92,6 +92,16 @@ docs: $(UV)  ## build the documentation site into build/site; a warning is an er
 	@echo "==> documentation site" && \
 	  NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict --clean --site-dir build/site
 	@echo "build/site/index.html"
+
+images: setup  ## the images, with docker, podman or buildah: REGISTRY=HOST/PATH TAG= PUSH=1 PLATFORMS= ATTEST=1 BASE= BUILD_BASE= FLAGS=
+	@$(BIN)/python -m release.images $(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(TAG),--tag '$(TAG)') \
+	  $(if $(PUSH),--push) $(if $(INSECURE),--insecure) $(if $(PLATFORMS),--platforms '$(PLATFORMS)') \
+	  $(if $(ATTEST),--attest) $(if $(BUILDER),--builder '$(BUILDER)') $(if $(BASE),--base '$(BASE)') \
+	  $(if $(BUILD_BASE),--build-base '$(BUILD_BASE)') $(if $(SOURCE),--source '$(SOURCE)') $(if $(FLAGS),--flags='$(FLAGS)')
+
+package: setup  ## the chart and what belongs to it into build/package: VALUES=build/values-digests.yaml PUSH=oci://HOST/PATH TAG= SBOM=1
+	@$(BIN)/python -m release.package $(if $(VALUES),--values '$(VALUES)') $(if $(TAG),--tag 'v$(TAG)') \
+	  $(if $(SBOM),--sbom) $(if $(PUSH),--push '$(PUSH)') $(if $(INSECURE),--plain-http)
 
 clean:  ## remove what was built inside the checkout
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,11 +2,12 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 from torpor import generated
 
-from charts.generate import readme, schema, values
+from charts.generate import index, readme, schema, values
 from charts.monitoring import dashboards, rules
 from charts.monitoring.dashboards import table
 
@@ -25,6 +26,9 @@ def wanted() -> dict[Path, str]:
         CHART / "README.md": readme.insert((CHART / "README.md").read_text(), read),
     }
     texts[ROOT / "docs" / "reference" / "chart-values.md"] = readme.page(read)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = CHART / "Chart.yaml"
+    texts[chart] = index.insert(chart.read_text(), read, project["version"])
     texts[CHART / "files" / rules.FILE] = rules.text()
     texts[RUNBOOKS / "README.md"] = rules.index()
     for crd in sorted(CRDS.glob("*.yaml")):

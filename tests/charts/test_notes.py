@@ -149,6 +149,22 @@ def test_a_missing_registry_is_named(noted: Path) -> None:
     assert "no registry" not in notes(noted, {"operator.image.registry": "registry.example"})
 
 
+def test_how_to_remove_it_is_told_and_what_would_be_left(noted: Path) -> None:
+    everywhere = notes(noted)
+    assert "running pods, GPUs included" in everywhere
+    order = [everywhere.index(words) for words in (
+        "kubectl delete inferenceservices --all --all-namespaces", "helm uninstall -n torpor-system torpor",
+        "kubectl delete customresourcedefinition inferenceservices.serving.torpor.dev",
+    )]  # fmt: skip
+    assert order == sorted(order)
+    here = notes(noted, {"watchNamespaces": ["day", "night", "day"]})
+    assert re.findall(r"kubectl -n (\S+) delete inferenceservices --all\n", here) == ["day", "night"]
+    assert "--all-namespaces" not in here
+    # Of others' definition, and of one that goes by itself, nothing is said.
+    for values in ({"crds.install": False}, {"crds.keep": False}):
+        assert "delete customresourcedefinition" not in notes(noted, values)
+
+
 def test_helms_test_is_offered_where_it_exists(noted: Path) -> None:
     assert "helm test -n torpor-system torpor" in notes(noted)
     assert "helm test" not in notes(noted, {"test.enabled": False})

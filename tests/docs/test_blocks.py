@@ -18,6 +18,7 @@ from tests.docs.blocks.reading import DOCS, Block, blocks, name, pages, spoken
 # Pages to follow step by step: what is typed is told from what is printed, so no `sh`, `text` or `python`.
 GUIDES = ("overnight", "schedules", "migrate", "gpu", "quantized", "keys-and-limits", "air-gapped", "gitops")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
+OWN += ["operations/uninstall.md", "operations/release.md"]
 PAGES = pages()
 STRICT = {page for pattern in OWN for page in DOCS.glob(pattern)}
 PLAIN = {"yaml", "json", "promql", "console"}
@@ -25,7 +26,7 @@ PLAIN = {"yaml", "json", "promql", "console"}
 GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
     "kubectl apply": {"-f", "--field-manager", "--server-side"},
-    "kubectl annotate": {"--overwrite", "-l"},
+    "kubectl annotate": {"--overwrite", "-l", "--all", "--all-namespaces"},
     "kubectl auth can-i": {"--as", "-A"},
     "kubectl create namespace": set(),
     "kubectl create secret docker-registry": {"--docker-server", "--docker-username", "--docker-password"},
@@ -42,10 +43,19 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "kubectl scale": {"--replicas"},
     "kubectl top pods": {"-l"},
     "kubectl wait": {"--for", "--timeout"},
-    "helm install": {"--create-namespace", "--set", "--wait", "-f", "--values"},
+    "helm install": {"--create-namespace", "--set", "--version", "--wait", "-f", "--values"},
     "helm test": set(),
     "helm uninstall": set(),
-    "helm upgrade": {"--install", "--reuse-values", "--set", "--timeout", "--wait", "-f", "--values"},
+    "helm upgrade": {
+        "--install",
+        "--reuse-values",
+        "--set",
+        "--take-ownership",
+        "--timeout",
+        "--wait",
+        "-f",
+        "--values",
+    },
 }
 KNOWN = {"": GLOBAL, **OPTIONS}
 
