@@ -20,7 +20,8 @@ from tests.charts.installing import CRD, NAMESPACED, Installation
 from tests.charts.living import Identity, forget, kinds, listing, living
 from tests.charts.rendering import ROOT, Object
 from tests.charts.test_installed import FLEET
-from tests.docs.test_blocks import blocks, commands
+from tests.docs.blocks.reading import blocks
+from tests.docs.blocks.shell import commands
 from tests.integration.kube import until
 
 PAGE = ROOT / "docs" / "operations" / "uninstall.md"
