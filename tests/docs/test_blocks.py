@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GUIDES = ("overnight", "schedules", "migrate")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
+OPERATIONS = ("failure-modes", "upgrade", "sizing", "security")
+OWN += [f"operations/{name}.md" for name in OPERATIONS]
 PAGES = sorted(page for pattern in OWN for page in DOCS.glob(pattern))
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
 HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
@@ -47,12 +49,16 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "kubectl describe": set(),
     "kubectl explain": {"--recursive"},
     "kubectl get": {"-o", "-w", "--watch", "-A", "-l", "-f"},
+    "kubectl logs": {"--previous", "--tail", "-c", "-l"},
     "kubectl patch": {"--type", "-p"},
     "kubectl port-forward": set(),
+    "kubectl rollout status": {"--timeout"},
     "kubectl run": {"--rm", "-i", "-it", "--image", "--restart", "--command"},
     "kubectl scale": {"--replicas"},
     "kubectl wait": {"--for", "--timeout"},
+    "helm history": set(),
     "helm install": {"--create-namespace", "--set", "--wait", "-f", "--values"},
+    "helm rollback": {"--wait"},
     "helm test": set(),
     "helm uninstall": set(),
     "helm upgrade": {"--install", "--reuse-values", "--set", "--wait", "-f", "--values"},
