@@ -55,7 +55,10 @@ def kinds(http: httpx.Client) -> Iterator[tuple[str, str]]:
     groups = http.get("/apis").raise_for_status().json()["groups"]
     versions = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]
     for version in versions:
-        for resource in http.get(version).raise_for_status().json()["resources"]:
+        answer = http.get(version)
+        if answer.status_code == 404:  # its last definition went, and the list of groups is older than that
+            continue
+        for resource in answer.raise_for_status().json()["resources"]:
             if "list" in resource["verbs"] and "/" not in resource["name"]:
                 yield f"{version}/{resource['name']}", resource["kind"]
 

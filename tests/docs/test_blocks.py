@@ -18,7 +18,8 @@ from tests.docs.blocks.reading import DOCS, Block, blocks, name, pages, spoken
 # Pages to follow step by step: what is typed is told from what is printed, so no `sh`, `text` or `python`.
 GUIDES = ("overnight", "schedules", "migrate", "gpu", "quantized", "keys-and-limits", "air-gapped", "gitops")
 OWN = ["README.md", "start.md", "limits.md", "concepts/*.md", *(f"guides/{name}.md" for name in GUIDES)]
-OWN += ["operations/uninstall.md", "operations/release.md"]
+OPERATIONS = ("failure-modes", "release", "security", "sizing", "uninstall", "upgrade")
+OWN += [f"operations/{name}.md" for name in OPERATIONS]
 PAGES = pages()
 STRICT = {page for pattern in OWN for page in DOCS.glob(pattern)}
 PLAIN = {"yaml", "json", "promql", "console"}
@@ -38,12 +39,15 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "kubectl logs": {"-l", "-c", "--tail", "--previous", "-f"},
     "kubectl patch": {"--type", "-p", "--patch-file"},
     "kubectl port-forward": set(),
+    "kubectl rollout status": {"--timeout"},
     "kubectl run": {"--rm", "-i", "-it", "--image", "--restart", "--command"},
     "kubectl rollout restart": set(),
     "kubectl scale": {"--replicas"},
     "kubectl top pods": {"-l"},
     "kubectl wait": {"--for", "--timeout"},
+    "helm history": set(),
     "helm install": {"--create-namespace", "--set", "--version", "--wait", "-f", "--values"},
+    "helm rollback": {"--wait"},
     "helm test": set(),
     "helm uninstall": set(),
     "helm upgrade": {
