@@ -24,10 +24,12 @@ PLAIN = {"yaml", "json", "promql", "console"}
 
 GLOBAL = {"-n", "--namespace", "--context", "--kubeconfig"}
 OPTIONS = {  # of the commands that a page may show; tests/charts/test_documented.py asks the real ones
-    "kubectl apply": {"-f", "--server-side"},
+    "kubectl apply": {"-f", "--field-manager", "--server-side"},
     "kubectl annotate": {"--overwrite", "-l"},
     "kubectl auth can-i": {"--as", "-A"},
-    "kubectl create secret generic": {"--from-file", "--from-literal"},
+    "kubectl create namespace": set(),
+    "kubectl create secret docker-registry": {"--docker-server", "--docker-username", "--docker-password"},
+    "kubectl create secret generic": {"--from-file", "--from-literal", "--dry-run", "-o"},
     "kubectl delete": {"-f", "--all", "--all-namespaces", "-A"},
     "kubectl describe": set(),
     "kubectl explain": {"--recursive"},
@@ -43,9 +45,10 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "helm install": {"--create-namespace", "--set", "--wait", "-f", "--values"},
     "helm test": set(),
     "helm uninstall": set(),
-    "helm upgrade": {"--install", "--reuse-values", "--set", "--wait", "-f", "--values"},
+    "helm upgrade": {"--install", "--reuse-values", "--set", "--timeout", "--wait", "-f", "--values"},
 }
-KNOWN = {"": GLOBAL, **OPTIONS}
+OTHERS = {"kill", "cat", "sleep", "echo", "cd", "export"}  # whose options nobody checks, nor need they
+KNOWN = {"": GLOBAL, **OPTIONS, **{name: set() for name in OTHERS}}
 
 
 def check(block: Block, before: Block | None) -> None:
@@ -110,7 +113,7 @@ def test_no_page_and_no_block_is_left_out(capsys: pytest.CaptureFixture[str]) ->
         sys.stdout.write(f" {found} of {fences // 2} blocks on {len(PAGES)} pages ")
     assert found == fences / 2
     assert found > 120
-    assert all(DOCS.glob(pattern) for pattern in OWN)
+    assert all(any(DOCS.glob(pattern)) for pattern in OWN)
 
 
 @pytest.mark.parametrize(
