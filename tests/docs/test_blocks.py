@@ -47,7 +47,15 @@ OPTIONS = {  # of the commands that a page may show; tests/charts/test_documente
     "helm uninstall": set(),
     "helm upgrade": {"--install", "--reuse-values", "--set", "--timeout", "--wait", "-f", "--values"},
 }
-OTHERS = {"kill", "cat", "sleep", "echo", "cd", "export"}  # whose options nobody checks, nor need they
+OTHERS = {
+    "kill",
+    "cat",
+    "sleep",
+    "echo",
+    "cd",
+    "export",
+    "skopeo",
+}  # whose options nobody checks, nor need they
 KNOWN = {"": GLOBAL, **OPTIONS, **{name: set() for name in OTHERS}}
 
 
@@ -139,6 +147,12 @@ def test_no_page_and_no_block_is_left_out(capsys: pytest.CaptureFixture[str]) ->
 def test_a_command_that_does_not_exist_is_refused(command: str, said: str) -> None:
     with pytest.raises(Exception, match=said):
         shell.check(command, KNOWN)
+
+
+def test_expressions_are_told_apart() -> None:
+    text = "# one\nsum(up)\n  / count(up)\n# two, three\nmax(up)\nmin by (job) (\n  up\n)\n\nup\n"
+    found = ["".join(one.split()) for one in queries.expressions(text)]
+    assert found == ["sum(up)/count(up)", "max(up)", "minby(job)(up)", "up"]
 
 
 @pytest.mark.parametrize(
