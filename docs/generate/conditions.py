@@ -55,7 +55,7 @@ def insert(page: str) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"conditions.md: the marks {BEGIN!r} and {END!r} are missing; put them back")
-    rows = [_row(find) for find in findings.FINDINGS]
+    rows = [_row(find) for find in findings.FINDINGS if find is not findings.ready]  # has its own section
     return f"{head}{BEGIN}\n\n{table(('condition', 'says', *STATUSES), rows)}\n{END}{tail}"
 
 

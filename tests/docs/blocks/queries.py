@@ -1,36 +1,54 @@
 """PromQL: each expression of a block parses and asks for series and labels that something exposes.
 
-Expressions stand one below the other; one goes on over the next line while it is not whole. Lines that begin
-with `#` are for people.
+Lines that begin with `#` are for people and part expressions, as empty lines do. What stands between two of
+them is one expression over several lines, or several, one below the other.
 """
 
+import re
 from collections.abc import Iterator
 
 import promql_parser
 
 from charts.monitoring import rules
 from charts.monitoring.contract import check as held_against_what_is_exposed
+from charts.monitoring.exposed import ENGINE, Series
+
+_OF_VLLM = frozenset({"engine", "model_name"})
+SPECULATING = (  # vLLM serves these only while it decodes speculatively, which nothing that was recorded did
+    Series("vllm:spec_decode_num_drafts_total", "counter", _OF_VLLM, ENGINE),
+    Series("vllm:spec_decode_num_draft_tokens_total", "counter", _OF_VLLM, ENGINE),
+    Series("vllm:spec_decode_num_accepted_tokens_total", "counter", _OF_VLLM, ENGINE),
+    Series("vllm:spec_decode_num_accepted_tokens_per_pos_total", "counter", _OF_VLLM | {"position"}, ENGINE),
+)
 
 
 def expressions(text: str) -> Iterator[str]:
-    """Yield each expression of a block. ValueError where the last one has no end."""
-    begun = ""
-    for line in text.splitlines():
-        if line.startswith("#") or not line.strip():
-            assert not begun, f"an expression without an end: {begun}"
+    """Yield each expression of a block; an AssertionError where one has no end."""
+    for stretch in re.split(r"(?:^#.*\n|^\s*\n)+", text, flags=re.MULTILINE):
+        if _whole(stretch):
+            yield stretch
             continue
-        begun += line + "\n"
-        try:
-            promql_parser.parse(begun)
-        except ValueError:
-            continue
-        yield begun
         begun = ""
-    assert not begun, f"no PromQL: {begun}"
+        for line in stretch.splitlines(keepends=True):
+            begun += line
+            if _whole(begun):
+                yield begun
+                begun = ""
+        assert not begun.strip(), f"no PromQL: {begun}"
+
+
+def _whole(text: str) -> bool:
+    try:
+        promql_parser.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check(text: str) -> None:
     """Check a block. ContractError names the query and what is not there."""
-    known = rules.recorded()
-    for query in expressions(text):
+    known = [*rules.recorded(), *SPECULATING]
+    found = list(expressions(text))
+    assert found, "no expression"
+    for query in found:
         held_against_what_is_exposed(query, known)
