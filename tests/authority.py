@@ -41,7 +41,10 @@ class Authority:
         self.pem = self._ca.cert_pem.bytes().decode()
 
     def issue(
-        self, begins: timedelta = timedelta(days=-1), ends: timedelta = timedelta(days=90), *more: str
+        self,
+        begins: timedelta = timedelta(days=-1),
+        ends: timedelta = timedelta(days=90),
+        more: tuple[str, ...] = (),
     ) -> Issued:
         now = datetime.now(UTC).replace(microsecond=0)
         made = self._ca.issue_cert(

@@ -46,6 +46,7 @@ FIRST = (
     "operator_killed",
     "keys_and_limits",
     "monitoring",
+    "encrypted_gateway",
     "eviction",
     "hold_and_wake::test_a_plain_request",
     "engine_deleted",

@@ -5,6 +5,8 @@ The Service shows them as one, which is the point of it and hides what a scenari
 pods come and go the sum is off by design.
 """
 
+import time
+
 from e2e.support import install
 from e2e.support.fleets import is_ready
 from e2e.support.kube import Object
@@ -44,3 +46,12 @@ def lives(own: OwnRelease) -> dict[str, list[int]]:
         pod["metadata"]["uid"]: [status["restartCount"] for status in pod["status"]["containerStatuses"]]
         for pod in own.pods(install.GATEWAY)
     }
+
+
+def look_again(own: OwnRelease) -> None:
+    """Have the kubelet put changed Secrets into the gateway pods now. It does when it looks at a pod the next
+    time: after a minute or so by default, and at once when the pod's object changes.
+    """
+    for pod in own.pods(install.GATEWAY):
+        touched = {"metadata": {"annotations": {"e2e.torpor.dev/touched": str(time.monotonic_ns())}}}
+        own.cluster.patch("pods", pod["metadata"]["name"], touched, own.namespace)

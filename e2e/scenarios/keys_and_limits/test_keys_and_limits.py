@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from e2e.support import http1, install
+from e2e.support import http1
 from e2e.support.chat import chat
-from e2e.support.gateways import lives, scale, under_way
+from e2e.support.gateways import lives, look_again, scale, under_way
 from e2e.support.own import OwnRelease
 from e2e.support.waiting import until
 
@@ -208,15 +208,11 @@ def test_a_key_is_rotated_without_a_restart(own, client, wide):
 
 
 def rotate(own, team, done):
-    """Write the Secret and wait. A kubelet puts it into a pod when it looks at the pod the next time: after a
-    minute or so by default, and at once when the pod's object changes.
-    """
+    """Write the Secret and wait until the gateways have it."""
     own.cluster.patch("secrets", SECRET, {"stringData": {"team": team}}, own.namespace)
 
     def check():
-        for pod in own.pods(install.GATEWAY):
-            touched = {"metadata": {"annotations": {"e2e.torpor.dev/touched": str(time.monotonic_ns())}}}
-            own.cluster.patch("pods", pod["metadata"]["name"], touched, own.namespace)
+        look_again(own)
         return done()
 
     until("the gateways have taken the change", check, every=0.5)
