@@ -14,7 +14,7 @@ from textwrap import dedent
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
-_BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PROGRAMS = (
     "make",
@@ -57,7 +57,7 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text()
     found = [
         Block(match[2], match[3] or "", dedent(match[4]), text.count("\n", 0, match.start()) + 1)
-        for match in _BLOCK.finditer(text)
+        for match in BLOCK.finditer(text)
     ]
     assert text.count("```") == 2 * len(found), f"{name(page)}: a fence that is no block"
     return found
@@ -65,7 +65,7 @@ def blocks(page: Path) -> list[Block]:
 
 def spoken(page: Path) -> Iterator[str]:
     """Yield the commands that a page's sentences name: code that begins with a program of this repository."""
-    text = _BLOCK.sub("", page.read_text())
+    text = BLOCK.sub("", page.read_text())
     for span in _SPAN.findall(text):
         words = span.split()
         if words[0] in PROGRAMS and len(words) > 1:
