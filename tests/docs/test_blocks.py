@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import code, objects, outputs, queries, shell, texts
-from tests.docs.blocks.reading import DOCS, Block, blocks, name, pages, spoken
+from tests.docs.blocks.objects import API
+from tests.docs.blocks.reading import BLOCK, DOCS, ROOT, Block, blocks, name, pages, spoken
+from tests.docs.blocks.shell import commands
+
+# What other tests of pages take from here.
+__all__ = ["API", "BLOCK", "DOCS", "GLOBAL", "OPTIONS", "ROOT", "blocks", "commands"]
 
 # Pages to follow step by step: what is typed is told from what is printed, so no `sh`, `text` or `python`.
 GUIDES = ("overnight", "schedules", "migrate", "gpu", "quantized", "keys-and-limits", "air-gapped", "gitops")
@@ -83,7 +88,7 @@ def check(block: Block, before: Block | None) -> None:
         case "text":
             texts.check(block, before, KNOWN)
         case "console":
-            for command, printed in shell.commands(block.text):
+            for command, printed in commands(block.text):
                 shell.check(command, KNOWN)
                 if printed:
                     outputs.check(command, printed)
