@@ -84,13 +84,14 @@ def bring(installation: Installation, models: str) -> dict[Identity, Object]:
     return found
 
 
-def test_an_uninstall_leaves_the_definition_the_fleets_and_what_is_theirs(
+def test_an_uninstall_leaves_the_fleets_which_can_go_without_an_operator(
     release: Installation, http: httpx.Client, models: str
 ) -> None:
     released = set(living(release))
     before = all_objects(http)
     kept = bring(release, models)
     assert {"Deployment", "PersistentVolumeClaim", "ConfigMap"} <= {kind for kind, _, _ in kept}
+    put_to_sleep(release, models)
     told = release.uninstall()
     assert CRD in told  # Helm says what it kept
     after = all_objects(http)
@@ -103,29 +104,48 @@ def test_an_uninstall_leaves_the_definition_the_fleets_and_what_is_theirs(
         assert after[name]["metadata"]["uid"] == kept[name]["metadata"]["uid"]
     assert http.get(f"{LEASE}/torpor-operator").status_code == 404
 
-    # And a new installation, of another name even, has them again.
-    release.install()
-    assert (
-        release.get("inferenceservices", "llm", namespace=models)["metadata"]["uid"]
-        == (kept["InferenceService", models, "llm"]["metadata"]["uid"])
-    )
+    fleets, _, definition, _ = removal()
+    for words in (fleets, definition):
+        release.server.kubectl(*words[1:], "--timeout=120s")
+    check_gone(release, kept, models)
 
 
-def documented(section: str) -> list[list[str]]:
-    """Return the words of the commands of a section of the page."""
-    (block,) = (
-        block
-        for block in blocks(PAGE)
-        if block.text in PAGE.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
-        and "customresourcedefinition" in block.text
-    )
-    return [shlex.split(command) for command, _ in commands(block.text)]
+def put_to_sleep(release: Installation, models: str) -> None:
+    """Run the page's command that asks every fleet to sleep, and wait until this one is asked."""
+    text = PAGE.read_text().partition("## Remove Torpor and keep the fleets\n")[2]
+    (command,) = re.findall(r"\$ kubectl (annotate .*)", text)
+    now = "2026-11-22T20:00:00Z"
+    release.server.kubectl(*shlex.split(re.sub(r"\$\(date [^)]*\)", now, command)))
+
+    def asked() -> bool:
+        fleet = release.get("inferenceservices", "llm", namespace=models)
+        return bool(fleet["metadata"].get("annotations", {}).get("serving.torpor.dev/sleep-at") == now)
+
+    until(asked, "the fleet is asked to sleep")
 
 
-@pytest.mark.parametrize("without_operator", [False, True], ids=["in the page's order", "Torpor went first"])
-def test_the_commands_of_the_page_remove_everything(
-    release: Installation, http: httpx.Client, models: str, without_operator: bool
-) -> None:
+def removal() -> list[list[str]]:
+    """Return the words of the page's commands that remove everything."""
+    section = PAGE.read_text().partition("## Remove everything\n")[2].partition("\n## ")[0]
+    (block,) = (one for one in blocks(PAGE) if one.text in section and "customresourcedefinition" in one.text)
+    steps = [shlex.split(command) for command, _ in commands(block.text)]
+    assert [words[:3] for words in steps] == [
+        ["kubectl", "delete", "inferenceservices"], ["helm", "uninstall", "torpor"],
+        ["kubectl", "delete", "customresourcedefinition"], ["kubectl", "delete", "namespace"],
+    ]  # fmt: skip
+    return steps
+
+
+def check_gone(release: Installation, kept: dict[Identity, Object], models: str) -> None:
+    """Fail where something is left but the namespaces, and children, which he takes who collects garbage."""
+    left = all_objects(release.http)
+    theirs = {name for name in kept if name[0] != "InferenceService"}
+    assert {name for name in left if name[1] == models and name[0] != "ServiceAccount"} == theirs
+    assert {name for name in left if name[1] == release.namespace} <= EVERYWHERE
+    assert {name[0] for name in left if not name[1] and "torpor" in name[2]} == {"Namespace"}
+
+
+def test_the_commands_of_the_page_remove_everything(release: Installation, models: str) -> None:
     kept = bring(release, models)
     for name, item in kept.items():
         # The server guards every claim until no pod uses it; nothing here adds to that.
@@ -135,42 +155,9 @@ def test_the_commands_of_the_page_remove_everything(
             (owner,) = item["metadata"]["ownerReferences"]
             assert (owner["kind"], owner["name"], owner["controller"]) == ("InferenceService", "llm", True)
             assert owner["uid"] == kept["InferenceService", models, "llm"]["metadata"]["uid"]
-    steps = documented("Remove everything")
-    assert [words[:3] for words in steps][1:] == [
-        ["helm", "uninstall", "torpor"], ["kubectl", "delete", "customresourcedefinition"],
-        ["kubectl", "delete", "namespace"],
-    ]  # fmt: skip
-    if without_operator:
-        steps = [steps[1], steps[0], *steps[2:]]
-    for tool, *words in steps[:-1]:  # nobody here would end a namespace
+    for tool, *words in removal()[:-1]:  # nobody here would end a namespace
         if tool == "helm":
-            release.helm(
-                *[word for word in words if not word.startswith("--namespace") and word != "torpor-system"]
-            )
+            release.helm(*words)
         else:
             release.server.kubectl(*words, "--timeout=120s")
-    left = all_objects(http)
-    assert {name for name in left if name[1] == models and name[0] != "ServiceAccount"} == {
-        name
-        for name in kept
-        if name[0] != "InferenceService"  # theirs who collects garbage
-    }
-    assert {name for name in left if name[1] == release.namespace} <= EVERYWHERE
-    assert {name for name in left if not name[1] and "torpor" in name[2]} == {
-        ("Namespace", "", "torpor-system")
-    }
-
-
-def test_the_commands_that_stop_paying_address_every_fleet(release: Installation, models: str) -> None:
-    bring(release, models)
-    text = PAGE.read_text().partition("## Remove Torpor and keep the fleets\n")[2]
-    (command,) = re.findall(r"\$ kubectl (annotate .*)", text)
-    now = "2026-11-22T20:00:00Z"
-    words = shlex.split(re.sub(r"\$\(date [^)]*\)", now, command))
-    release.server.kubectl(*words)
-
-    def asked() -> bool:
-        fleet = release.get("inferenceservices", "llm", namespace=models)
-        return bool(fleet["metadata"].get("annotations", {}).get("serving.torpor.dev/sleep-at") == now)
-
-    until(asked, "the fleet is asked to sleep")
+    check_gone(release, kept, models)

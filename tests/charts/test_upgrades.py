@@ -96,6 +96,7 @@ def properties(found: dict[Identity, Object]) -> int:
     return str(found[DEFINITION]["spec"]).count("'description'")
 
 
+@pytest.mark.timeout(600)  # seven times Helm, on a machine where others work
 def test_a_release_goes_from_an_older_chart_through_its_values_and_back(release: Installation) -> None:
     # Whichever release of another test had the definition, this one takes it over.
     release.helm("install", "torpor", str(OLDER), "--take-ownership")
