@@ -66,6 +66,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **options)
         except TroubleError as trouble:
             fail(name, str(trouble), trouble.code)
+        except ModuleNotFoundError as error:
+            if (error.name or "torpor").partition(".")[0] == "torpor":
+                raise  # a fault of ours
+            fail(name, f"{error.name} is not installed; pip install 'torpor[cli]' brings it", NO)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:  # `torpor … | head`: whoever read has enough

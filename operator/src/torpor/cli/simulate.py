@@ -57,13 +57,11 @@ def simulate(
 ) -> None:
     """Run a trace through a simulated fleet and say what it cost and how it felt."""
     check_format(output)
-    try:
-        # numpy and numba take a second to load; the other commands must not wait for them.
-        from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
-        from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
-        from torpor.simulate.traces import TraceError  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed; install torpor[cli]")
+    # numpy and numba take a second to load; the other commands must not wait for them.
+    from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
+    from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
+    from torpor.simulate.traces import TraceError  # noqa: PLC0415
+
     try:
         figures, picture = _run(
             trace=trace,

@@ -88,7 +88,7 @@ class _Wanted:
             line = overview(raw, now, rates)
             return _Page(line, lambda _: detail(line, raw, now))
         where = None if self.everywhere else self.namespace or cluster.namespace
-        lines = [overview(raw, now, rates) for raw in await cluster.fleets(where)]
+        lines = [overview(raw, now, rates) async for raw in cluster.fleets(where)]
         lines.sort(key=lambda line: (line["namespace"], line["name"]))
         if not lines:
             told = "in any namespace" if where is None else f"in namespace {where}; -A shows all namespaces"
