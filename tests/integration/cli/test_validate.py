@@ -68,7 +68,7 @@ def test_the_command_says_what_the_server_says(kube, namespace, bad, tmp_path):
             told = told.partition("; ")[0]
         same = [problem for problem in problems if told in problem and place(problem) == where]
         # One problem of a value is enough: of a text that is too short, its form need not be said as well.
-        assert same or where in places and len(causes) > 1, (where, told, problems)
+        assert same or (where in places and len(causes) > 1), (where, told, problems)
 
 
 def test_what_the_server_takes_is_fine_and_a_typo_is_not(kube, namespace, tmp_path):
