@@ -1,5 +1,5 @@
-"""What can be wrong between a person and a cluster, with a real API server: one sentence with the next step, a
-documented exit status, no traceback, and nothing written that was not wanted.
+"""What can be wrong between a person and a cluster, with a real API server: one sentence with the next step,
+a documented exit status, no traceback, and nothing written that was not wanted.
 """
 
 import json
@@ -67,7 +67,9 @@ def test_a_fleet_that_is_not_there(namespace, kubeconfig, one):
     ],
 )
 @pytest.mark.parametrize("arguments", [["status", "-A"], ["explain", "one"], ["wake", "one", "--yes"]])
-def test_a_cluster_without_torpor_or_with_another(group, version, words, arguments, kubeconfig, monkeypatch):
+def test_a_cluster_without_torpor_or_with_another(  # noqa: PLR0917 - two are fixtures
+    group, version, words, arguments, kubeconfig, monkeypatch
+):
     monkeypatch.setattr(resources, "FLEETS", Resource(f"{group}/{version}", c.KIND, c.PLURAL))
     monkeypatch.setattr(c, "GROUP", group)
     monkeypatch.setattr(c, "VERSION", version)

@@ -19,6 +19,8 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
+from torpor.cli import complete
+
 T = TypeVar("T")
 
 DONE: Final = 0
@@ -38,13 +40,24 @@ FORMATS: Final = ("table", "json", "yaml")
 LONGEST_LINE: Final = 600  # characters; what is longer is cut, visibly
 
 Namespace = Annotated[
-    str | None, typer.Option("-n", "--namespace", help="The namespace; default: the context's.")
+    str | None,
+    typer.Option(
+        "-n",
+        "--namespace",
+        help="The namespace; default: the context's.",
+        autocompletion=complete.namespaces,
+    ),
 ]
-Context = Annotated[str | None, typer.Option(help="Of the kubeconfig; default: its current one.")]
+Context = Annotated[
+    str | None,
+    typer.Option(help="Of the kubeconfig; default: its current one.", autocompletion=complete.contexts),
+]
 Kubeconfig = Annotated[
     str | None, typer.Option(help="A kubeconfig file; default: $KUBECONFIG, else ~/.kube/config.")
 ]
-Output = Annotated[str, typer.Option("-o", "--output", help="table, json or yaml.")]
+Output = Annotated[
+    str, typer.Option("-o", "--output", help="table, json or yaml.", autocompletion=complete.formats)
+]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Write without asking.")]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from torpor.api import constants
-from torpor.cli import live
+from torpor.cli import complete, live
 from torpor.cli.manners import (
     USAGE,
     Context,
@@ -34,7 +34,10 @@ LIVE_SECONDS: Final = 2.0  # between the two readings of a rate, where nobody wa
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One fleet, in detail.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="One fleet, in detail.", autocompletion=complete.fleets),
+    ] = None,
     *,
     namespace: Namespace = None,
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces.")] = False,

@@ -42,8 +42,11 @@ class Credential:
     lasting: bool = True
 
 
-def credential(login: Login) -> Credential:
-    """Return what proves who asks; runs the plugin where the user entry names one. Raises LoginError."""
+def credential(login: Login, silent_for: float | None = None) -> Credential:
+    """Return what proves who asks; runs the plugin where the user entry names one. Raises LoginError.
+
+    silent_for: seconds that the plugin has, and it may not ask anything; None: it may, where it can.
+    """
     user = login.user
     certificate, key = user.content("client-certificate"), user.content("client-key")
     if (certificate is None) != (key is None):
@@ -58,7 +61,7 @@ def credential(login: Login) -> Credential:
         basic = f"Basic {base64.b64encode(pair.encode()).decode()}"
         return Credential((("Authorization", basic), *_instead(user)), certificate, key)
     elif token is None and user.fields.get("exec") is not None:
-        status = _asked(login)
+        status = _asked(login, silent_for)
         token, lasting = status.get("token"), False
         certificate = status.get("clientCertificateData") or certificate
         key = status.get("clientKeyData") or key
@@ -107,7 +110,7 @@ def _id_token(user: Entry) -> str:
     return token
 
 
-def _asked(login: Login) -> Mapping[str, Any]:
+def _asked(login: Login, silent_for: float | None) -> Mapping[str, Any]:
     """Run the plugin and return the status of its ExecCredential."""
     user, plugin = login.user, login.user.fields["exec"]
     if not isinstance(plugin, dict) or not isinstance(command := plugin.get("command"), str) or not command:
@@ -120,7 +123,8 @@ def _asked(login: Login) -> Mapping[str, Any]:
     if os.path.dirname(command):  # noqa: PTH120 - as kubectl: a bare name is looked for on the path
         command = str(user.file.parent / command)
     mode = plugin.get("interactiveMode")
-    terminal = sys.stdin.isatty() and sys.stderr.isatty() and mode != "Never"
+    terminal = silent_for is None and mode != "Never" and sys.stdin.isatty() and sys.stderr.isatty()
+    seconds = SECONDS if silent_for is None else silent_for
     if mode == "Always" and not terminal:
         raise LoginError(f"{command} of {user.what} must ask at a terminal, and there is none; log in first")
     told = {"cluster": _cluster(login)} if plugin.get("provideClusterInfo") is True else {}
@@ -134,7 +138,7 @@ def _asked(login: Login) -> Mapping[str, Any]:
             stdin=None if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=None if terminal else subprocess.PIPE,
-            timeout=None if terminal else SECONDS,
+            timeout=None if terminal else seconds,
             env=os.environ | added | {"KUBERNETES_EXEC_INFO": json.dumps(info)},
             check=False,
         )
@@ -143,7 +147,7 @@ def _asked(login: Login) -> Mapping[str, Any]:
         raise LoginError(f"the login of {user.what} needs {command}: {error.strerror}; {hint}") from None
     except subprocess.TimeoutExpired:
         raise LoginError(
-            f"{command}, the login of {user.what}, does not end within {SECONDS:g} s; run it by hand"
+            f"{command}, the login of {user.what}, does not end within {seconds:g} s; run it by hand"
         ) from None
     if done.returncode:
         said = _line((done.stderr or b"").decode(errors="replace")) or "see above"

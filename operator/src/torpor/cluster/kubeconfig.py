@@ -84,9 +84,7 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
     kubeconfig: a file or several (None: $KUBECONFIG, else ~/.kube/config); context: of them (None: the
     current one).
     """
-    where = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT
-    files = [Path(part).expanduser() for part in where.split(os.pathsep) if part]
-    found = [file for file in files if file.exists()]
+    where, found = _files(kubeconfig)
     if not found:
         if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             return service_account()
@@ -113,6 +111,11 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
     )
 
 
+def contexts(kubeconfig: str | None) -> list[str]:
+    """Return the names of the contexts. Raises LoginError."""
+    return list(_entries([(file, _document(file)) for file in _files(kubeconfig)[1]], "context"))
+
+
 def service_account() -> Login:
     """Return the way to the cluster whose pod this is. Raises LoginError."""
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
@@ -130,6 +133,13 @@ def read(path: Path, what: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
         raise LoginError(f"{what} cannot be read: {path}: {why}; {OTHER}") from None
+
+
+def _files(kubeconfig: str | None) -> tuple[str, list[Path]]:
+    """Return where kubeconfigs are looked for, and those that exist."""
+    where = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT
+    files = [Path(part).expanduser() for part in where.split(os.pathsep) if part]
+    return where, [file for file in files if file.exists()]
 
 
 def _document(file: Path) -> Mapping[str, Any]:

@@ -26,14 +26,17 @@ AGENT: Final = "torpor-cli"
 
 
 class Light:
-    """One API server, for as long as a command runs. Raises LoginError where the login cannot be used."""
+    """One API server, for as long as a command runs. Raises LoginError where the login cannot be used.
 
-    def __init__(self, login: Login) -> None:
-        self._login = login
+    silent_for: as for `credential`.
+    """
+
+    def __init__(self, login: Login, silent_for: float | None = None) -> None:
+        self._login, self._silent_for = login, silent_for
         self._open()
 
     def _open(self) -> None:
-        self._credential = credential(self._login)
+        self._credential = credential(self._login, self._silent_for)
         server, name = self._login.server, self._login.tls_name
         try:
             self._client = httpx.AsyncClient(
@@ -58,11 +61,12 @@ class Light:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         seconds: float = SECONDS,
     ) -> Object:
         """Send one request and return the parsed answer. Raises ApiError."""
         content = None if body is None else json.dumps(body).encode()
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         text = await self._exchange(method, path, query, content, headers, seconds)
         if (answer := _parse(text)) is None:
             raise ApiError(200, "NotKubernetes", "what it answers is no object of Kubernetes")
