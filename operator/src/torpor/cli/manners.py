@@ -62,11 +62,13 @@ Yes = Annotated[bool, typer.Option("-y", "--yes", help="Write without asking.")]
 
 
 class TroubleError(Exception):
-    """The command ends here; the message is for people, `code` the exit status."""
+    """The command ends here; the message is for people, `code` the exit status. passing: it may be otherwise
+    in a moment.
+    """
 
-    def __init__(self, message: str, code: int = NO) -> None:
+    def __init__(self, message: str, code: int = NO, *, passing: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.passing = code, passing
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

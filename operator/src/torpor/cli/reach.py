@@ -14,6 +14,7 @@ from torpor.cli.manners import NO, NO_CLUSTER, TroubleError, items, mapping
 
 SECONDS: Final = 10.0  # for one request
 LIST_SECONDS: Final = 60.0
+PASSING: Final = (429, 500, 502, 503, 504)
 MOST_NAMES: Final = 10  # of other fleets, where the wanted one is not there
 FIELD_MANAGER: Final = "torpor-cli"
 
@@ -81,7 +82,7 @@ class Cluster:
     async def _trouble(self, error: Any, what: str, missing: tuple[str, str] | None) -> TroubleError:
         if error.status == 0:
             told = f"{self.host} does not answer ({error.message}); is the cluster up?"
-            return TroubleError(told, NO_CLUSTER)
+            return TroubleError(told, NO_CLUSTER, passing=True)
         if error.status < 400:
             told = f"{self.host} is no API server ({error.message}); see the server in the kubeconfig"
             return TroubleError(told, NO_CLUSTER)
@@ -92,7 +93,8 @@ class Cluster:
             told = f"{self.host} refuses to {what}: {error.message}; ask its administrator for that right"
             return TroubleError(told, NO_CLUSTER)
         if error.status != 404:
-            return TroubleError(f"{self.host} refuses to {what}: {error.message}", NO)
+            told, passing = f"{self.host} refuses to {what}: {error.message}", error.status in PASSING
+            return TroubleError(told, NO, passing=passing)
         if missing is not None and f'"{missing[1]}" not found' in error.message:
             return TroubleError(await self._absent(*missing), NO)
         if missing is None and "not found" in error.message and "page not found" not in error.message:

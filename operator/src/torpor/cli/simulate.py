@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from torpor.api import constants
-from torpor.cli.manners import USAGE, Output, check_format, emit, fail
+from torpor.cli.manners import USAGE, Output, check_format, emit, fail, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor.api.types import InferenceService
+    from torpor.simulate.fleet import FleetPolicy
+    from torpor.simulate.view import View
 
 
 class InputError(Exception):
@@ -96,6 +100,23 @@ def simulate(
         emit(figures, output, lambda: _table(figures))
 
 
+class _Told:
+    """A policy, with a word to somebody who waits for each second of the trace that has passed."""
+
+    def __init__(self, policy: "FleetPolicy", last: float, done: "Callable[[int], None]") -> None:
+        self.name = policy.name
+        self._policy, self._last, self._done = policy, last, done
+        self._told = 0
+
+    def look(self, view: "View") -> int:
+        """Decide as the policy does."""
+        passed = int(min(view.now, self._last))
+        if passed > self._told:
+            self._done(passed - self._told)
+            self._told = passed
+        return self._policy.look(view)
+
+
 def _run(
     *,
     trace: Path,
@@ -141,7 +162,8 @@ def _run(
     except ValueError as error:
         raise InputError(str(error)) from None
     began = time.perf_counter()
-    run = Simulation(requests, setup, driver).run()
+    with progress("seconds of the trace", math.ceil(last)) as done:
+        run = Simulation(requests, setup, _Told(driver, last, done)).run()
     wall = time.perf_counter() - began
     figures = results.score(run, policy, ttft_ms=ttft, itl_ms=itl, score_from=score_from)
     setup = dataclasses.replace(setup, look=look)  # whoever is judged, the oracle looks as often
