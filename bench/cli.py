@@ -69,6 +69,16 @@ def status(number: int) -> dict[str, Any]:
             "active": {"name": "office", "minReplicas": 1},
             "next": {"time": "2026-11-23T20:00:00Z", "name": "outside", "maxReplicas": 0},
         },
+        "saved": {
+            "since": at,
+            "asOf": at,
+            "gpuSecondsUsed": 3600 * number,
+            "gpuSecondsAsleep": 7200,
+            "gpuSecondsSaved": {"max": 9000, "peak": 1800},
+            "peakReplicas": 2,
+            "gpus": {"used": awake, "asleep": 0 if awake else 8, "max": 8, "peak": 2},
+            "pricePerGpuHour": "2.5",
+        },
         "coldStart": {
             "lastSeconds": "42.0",
             "p95Seconds": "61.0",

@@ -23,8 +23,9 @@ from torpor.admin import Admin
 from torpor.api import zones
 from torpor.api.names import FleetKey
 from torpor.build import BuildSettings
-from torpor.cluster.client import ApiError, Kube
+from torpor.cluster.client import Kube
 from torpor.cluster.demand import DemandStreams
+from torpor.cluster.errors import ApiError
 from torpor.cluster.events import Recorder
 from torpor.cluster.lease import Election
 from torpor.cluster.resources import ENDPOINT_SLICES

@@ -16,8 +16,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:  # the command line comes by here too, and must not wait for what decides
+    from torpor.api.saved import Account
     from torpor.decide.observation import Tally
-    from torpor.decide.saved import Account
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 FLEET = ("namespace", "name")

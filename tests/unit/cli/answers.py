@@ -9,11 +9,12 @@ PATH = "/apis/serving.torpor.dev/v1alpha1/namespaces/team/inferenceservices"
 
 class Server:
     """An API server that gives each path an answer, (status, body) or a function of the request's body that
-    gives one, and keeps what was written.
+    gives one, and keeps what was written, and the headers of every request.
     """
 
     def __init__(self, answers):
         self.written = written = []
+        self.headers = headers = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -25,6 +26,7 @@ class Server:
                 self.answer(body)
 
             def answer(self, sent):
+                headers.append(self.headers.items())
                 found = answers.get(self.path.partition("?")[0], (404, "404 page not found"))
                 status, body = found(sent) if callable(found) else found
                 text = (body if isinstance(body, str) else json.dumps(body)).encode()

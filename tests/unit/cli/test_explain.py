@@ -120,7 +120,7 @@ def test_a_live_object_is_read_where_the_context_says(cluster, raw):
             "refuses to show team/llm: you cannot get it; ask its administrator for that right",
         ),
         ({f"{PATH}/llm": (200, fleet())}, ["llm", "-n", "team"], 1, "team/llm has no status yet"),
-        ({}, ["llm", "--context", "other"], 3, "gives no login:"),
+        ({}, ["llm", "--context", "other"], 3, 'has no context "other"; name one with --context: now'),
     ],
 )
 def test_what_a_cluster_does_not_give(answers, args, code, words, cluster):

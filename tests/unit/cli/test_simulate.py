@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from torpor.cli.app import app
+from torpor.cli.simulate import _Told
 from typer.testing import CliRunner
 
 from tests.unit.api.examples import fleet
@@ -178,3 +180,16 @@ def refused(result: tuple[int, str, str], files: dict[str, Path], said: str) -> 
     assert said in err
     assert err.count("\n") == 1
     assert not files["plot"].exists()
+
+
+def test_the_bar_reaches_the_last_second_and_the_policy_is_asked_each_time():
+    views = [SimpleNamespace(now=now) for now in (0.0, 0.4, 10.2, 10.9, 99.0, 250.0)]
+    asked, told = [], []
+
+    def look(view):
+        asked.append(view)
+        return 3
+
+    policy = _Told(SimpleNamespace(name="p", look=look), 99.5, told.append)
+    assert [policy.look(view) for view in views] == [3] * 6
+    assert (asked, told, policy.name) == (views, [10, 89], "p")

@@ -12,7 +12,7 @@ from torpor.cli.app import app
 from torpor.cli.overview import detail, overview, table
 from typer.testing import CliRunner
 
-from tests.unit.cli.answers import PATH, not_found
+from tests.unit.cli.answers import PATH, Server, not_found
 from tests.unit.control.test_status import status
 from tests.unit.control.worlds import NOW, demand, fleet, pod, report, world
 
@@ -249,3 +249,55 @@ def test_watching_ends_with_the_reader(cluster, awake, monkeypatch):
     monkeypatch.setattr("torpor.cli.status.pause", soon)
     code, told = run("-n", "team", "-w", "--kubeconfig", cluster({PATH: (200, {"items": [awake]})}))
     assert (code, told.count("Serving"), looks) == (130, 3, [2.0] * 3)
+
+
+def test_watching_goes_on_while_the_cluster_is_away(cluster, awake, monkeypatch):
+    answers = iter([(200, {"items": [awake]}), (503, {"message": "draining"}), (200, {"items": [awake]})])
+    looks = []
+
+    async def soon(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("torpor.cli.status.pause", soon)
+    code, told = run("-n", "team", "-w", "--kubeconfig", cluster({PATH: lambda _: next(answers)}))
+    assert (code, told.count("Serving")) == (130, 2)
+    assert "refuses to list the fleets of namespace team: draining; trying again" in told
+
+
+def test_watching_goes_on_where_nobody_answers_any_more(clean, tmp_path, awake, monkeypatch):
+    server = Server({PATH: (200, {"items": [awake]})})
+    looks = []
+
+    async def soon(seconds):
+        looks.append(seconds)
+        if len(looks) == 1:
+            server.stop()
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    config = tmp_path / "config"
+    document = {
+        "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.http.server_port}"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "namespace": "team"}}],
+        "current-context": "a",
+    }
+    config.write_text(json.dumps(document))
+    monkeypatch.setattr("torpor.cli.status.pause", soon)
+    code, told = run("-w", "--kubeconfig", str(config))
+    assert (code, told.count("Serving")) == (130, 1)
+    assert "note: as it was before: http://127.0.0.1:" in told
+    assert "is the cluster up?; trying again" in told
+
+
+@pytest.mark.parametrize("answer", [(404, {"message": "gone"}), (403, {"message": "no longer"})])
+def test_watching_ends_where_waiting_does_not_help(answer, cluster, awake, monkeypatch):
+    answers = iter([(200, {"items": [awake]}), answer])
+
+    async def soon(seconds):
+        pass
+
+    monkeypatch.setattr("torpor.cli.status.pause", soon)
+    code, told = run("-n", "team", "-w", "--kubeconfig", cluster({PATH: lambda _: next(answers)}))
+    assert (code, "trying again" in told) == (3, False)

@@ -7,6 +7,7 @@ import pytest
 from torpor import metrics
 from torpor.api import constants as c
 from torpor.api import names
+from torpor.api.saved import Account, Rates, Totals, account_of, saved
 from torpor.build import revision_of
 from torpor.cluster.client import ApiError
 from torpor.cluster.resources import DEPLOYMENTS, FLEETS, PODS
@@ -14,7 +15,6 @@ from torpor.control.hardware import Engines
 from torpor.control.memo import Memo
 from torpor.control.saved import price_of
 from torpor.decide.prices import Prices
-from torpor.decide.saved import Account, Rates, Totals, account_of, saved
 
 from tests.unit.control.desk import Desk
 from tests.unit.control.worlds import KEY, demand, report, service, stamp

@@ -153,7 +153,8 @@ def _step(path: str, name: object) -> str:
 
 
 def _of_message(path: str, value: str, message: str, found: Any = None) -> Problem:
-    rule, _, step = message.partition("; ")
+    # A rule of the whole object has to say where: the server has no place for it.
+    rule, _, step = message.removeprefix(f"{path} ").partition("; ")
     if message == NOT_OUR_FLAG.message and isinstance(found, str):
         step = f"remove it ({hint_for_flag(found)})"
     return Problem(path, value, rule, step)

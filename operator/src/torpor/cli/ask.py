@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from torpor.api import constants as c
+from torpor.cli import complete
 from torpor.cli.manners import (
     NO,
     USAGE,
@@ -41,7 +42,9 @@ KEYS: Final = {
 }
 POLL_SECONDS: Final = 1.0
 
-Name = Annotated[str, typer.Argument(help="The InferenceService.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The InferenceService.", autocompletion=complete.fleets)
+]
 At = Annotated[str | None, typer.Option(help="When: RFC 3339, as in 2026-11-22T20:00:00Z; default: now.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the operator says what became of it.")]
 Timeout = Annotated[float, typer.Option(min=1, max=86400, help="Seconds for --wait.")]

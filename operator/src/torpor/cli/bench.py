@@ -53,10 +53,8 @@ def bench(
     check_format(output)
     if not url.startswith(("http://", "https://")):
         raise TroubleError(f'--url "{url}": must begin with http:// or https://; name the gateway', USAGE)
-    try:
-        from torpor.cli import load  # noqa: PLC0415 - httpx takes a while to load
-    except ModuleNotFoundError as error:
-        raise TroubleError(f"{error.name} is not installed; install torpor[cli]", USAGE) from None
+    from torpor.cli import load  # noqa: PLC0415 - httpx takes a while to load
+
     plan = load.Plan(
         url.rstrip("/"), model, requests, concurrency, prompt_words, max_tokens, seconds, timeout,
         os.environ.get(KEY_VARIABLE),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from torpor.api import constants
+from torpor.cli import complete
 from torpor.cli.manners import (
     NO,
     USAGE,
@@ -30,7 +31,10 @@ from torpor.cli.reach import MOST_NAMES, connected
 
 
 def explain(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The InferenceService.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The InferenceService.", autocompletion=complete.fleets),
+    ] = None,
     *,
     namespace: Namespace = None,
     file: Annotated[

@@ -112,13 +112,11 @@ def read(
     told: Callable[[float], None],
 ) -> Found:
     """Check the arguments, then read. Raises UsageError and what reading raises."""
-    try:
-        from torpor.history import engine, matchers  # noqa: PLC0415 - numpy and numba take a second to load
-        from torpor.history.prometheus import Prometheus  # noqa: PLC0415
-        from torpor.history.read import read as read_past  # noqa: PLC0415
-        from torpor.simulate import hardware as machines  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise FailedError(f"{error.name} is not installed; install torpor[cli]") from None
+    from torpor.history import engine, matchers  # noqa: PLC0415 - numpy and numba take a second to load
+    from torpor.history.prometheus import Prometheus  # noqa: PLC0415
+    from torpor.history.read import read as read_past  # noqa: PLC0415
+    from torpor.simulate import hardware as machines  # noqa: PLC0415
+
     span = duration(since)
     until = time.time() if end is None else _instant(end)
     if not 0.1 <= timeout <= 3600:
@@ -213,13 +211,11 @@ def progress(*steps: str) -> Iterator[list[Callable[[float], None]]]:
 @contextlib.contextmanager
 def told_errors() -> Iterator[None]:
     """Put what the history and the simulator complain of into the words of the command line."""
-    try:
-        from torpor.history.source import HistoryError  # noqa: PLC0415 - see above
-        from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
-        from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
-        from torpor.simulate.traces import TraceError  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise FailedError(f"{error.name} is not installed; install torpor[cli]") from None
+    from torpor.history.source import HistoryError  # noqa: PLC0415 - see above
+    from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
+    from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
+    from torpor.simulate.traces import TraceError  # noqa: PLC0415
+
     try:
         yield
     except HardwareError as error:

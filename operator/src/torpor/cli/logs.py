@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from torpor.api import constants as c
+from torpor.cli import complete
 from torpor.cli.manners import (
     Context,
     Kubeconfig,
@@ -39,7 +40,9 @@ _PHASE = re.compile(r"([\w.-]+) ([0-9]+(?:\.[0-9]+)?) s(?:,|$)")
 
 
 def logs(
-    name: Annotated[str, typer.Argument(help="The InferenceService.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The InferenceService.", autocompletion=complete.fleets)
+    ],
     *,
     pod: Annotated[
         str | None, typer.Option("-p", "--pod", help="One of its pods; default: the newest.")

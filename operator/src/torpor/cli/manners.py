@@ -19,6 +19,8 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
+from torpor.cli import complete
+
 T = TypeVar("T")
 
 DONE: Final = 0
@@ -38,22 +40,35 @@ FORMATS: Final = ("table", "json", "yaml")
 LONGEST_LINE: Final = 600  # characters; what is longer is cut, visibly
 
 Namespace = Annotated[
-    str | None, typer.Option("-n", "--namespace", help="The namespace; default: the context's.")
+    str | None,
+    typer.Option(
+        "-n",
+        "--namespace",
+        help="The namespace; default: the context's.",
+        autocompletion=complete.namespaces,
+    ),
 ]
-Context = Annotated[str | None, typer.Option(help="Of the kubeconfig; default: its current one.")]
+Context = Annotated[
+    str | None,
+    typer.Option(help="Of the kubeconfig; default: its current one.", autocompletion=complete.contexts),
+]
 Kubeconfig = Annotated[
     str | None, typer.Option(help="A kubeconfig file; default: $KUBECONFIG, else ~/.kube/config.")
 ]
-Output = Annotated[str, typer.Option("-o", "--output", help="table, json or yaml.")]
+Output = Annotated[
+    str, typer.Option("-o", "--output", help="table, json or yaml.", autocompletion=complete.formats)
+]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Write without asking.")]
 
 
 class TroubleError(Exception):
-    """The command ends here; the message is for people, `code` the exit status."""
+    """The command ends here; the message is for people, `code` the exit status. passing: it may be otherwise
+    in a moment.
+    """
 
-    def __init__(self, message: str, code: int = NO) -> None:
+    def __init__(self, message: str, code: int = NO, *, passing: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.passing = code, passing
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -66,6 +81,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **options)
         except TroubleError as trouble:
             fail(name, str(trouble), trouble.code)
+        except ModuleNotFoundError as error:
+            if (error.name or "torpor").partition(".")[0] == "torpor":
+                raise  # a fault of ours
+            fail(name, f"{error.name} is not installed; pip install 'torpor[cli]' brings it", NO)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:  # `torpor … | head`: whoever read has enough

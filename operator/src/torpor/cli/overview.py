@@ -110,7 +110,7 @@ def detail(fleet: Mapping[str, Any], raw: Mapping[str, Any], now: datetime) -> s
 
 def _saved(status: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
     """What was used and saved up to now, the interval that runs included."""
-    from torpor.decide.saved import saved  # noqa: PLC0415 - `torpor --help` comes by here
+    from torpor.api.saved import saved  # noqa: PLC0415 - `torpor --help` comes by here
 
     if not mapping(status, "saved") or (found := saved(status, now.timestamp())) is None:
         return None

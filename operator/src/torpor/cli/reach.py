@@ -14,6 +14,7 @@ from torpor.cli.manners import NO, NO_CLUSTER, TroubleError, items, mapping
 
 SECONDS: Final = 10.0  # for one request
 LIST_SECONDS: Final = 60.0
+PASSING: Final = (429, 500, 502, 503, 504)
 MOST_NAMES: Final = 10  # of other fleets, where the wanted one is not there
 FIELD_MANAGER: Final = "torpor-cli"
 
@@ -32,17 +33,18 @@ class Cluster:
         path = fleet_path(where, name)
         return await self.ask("GET", path, f"show {where}/{name}", missing=(where, name))
 
-    async def fleets(self, namespace: str | None) -> list[Object]:
-        """Return the fleets of a namespace, None: of all. Raises TroubleError."""
-        from torpor.cluster.client import ApiError  # noqa: PLC0415 - see `connected`
+    async def fleets(self, namespace: str | None) -> AsyncIterator[Object]:
+        """Yield the fleets of a namespace, None: of all. Raises TroubleError."""
+        from torpor.cluster.errors import ApiError  # noqa: PLC0415 - see `connected`
         from torpor.cluster.resources import FLEETS  # noqa: PLC0415
 
         where = "all namespaces" if namespace is None else f"namespace {namespace}"
         try:
-            found, _ = await self.kube.list(FLEETS, namespace)
+            async for page in self.kube.pages(FLEETS, namespace):
+                for fleet in page:
+                    yield fleet
         except ApiError as error:
             raise await self._trouble(error, f"list the fleets of {where}", None) from None
-        return list(found)
 
     async def annotate(self, name: str, namespace: str, key: str, value: str) -> Object:
         """Write one annotation of a fleet. Raises TroubleError."""
@@ -60,7 +62,7 @@ class Cluster:
         self, method: str, path: str, what: str, *, missing: tuple[str, str] | None = None, **more: Any
     ) -> Object:
         """Send one request. `what` completes "HOST refuses to …"; `missing`: whom a 404 is about."""
-        from torpor.cluster.client import ApiError  # noqa: PLC0415 - see `connected`
+        from torpor.cluster.errors import ApiError  # noqa: PLC0415 - see `connected`
 
         try:
             answer: Object = await self.kube.request(method, path, **({"seconds": SECONDS} | more))
@@ -70,7 +72,7 @@ class Cluster:
 
     async def text(self, path: str, what: str, query: Mapping[str, str]) -> str:
         """Return an answer that is no JSON. Raises TroubleError."""
-        from torpor.cluster.client import ApiError  # noqa: PLC0415 - see `connected`
+        from torpor.cluster.errors import ApiError  # noqa: PLC0415 - see `connected`
 
         try:
             return str(await self.kube.text(path, query=query, seconds=LIST_SECONDS))
@@ -80,6 +82,9 @@ class Cluster:
     async def _trouble(self, error: Any, what: str, missing: tuple[str, str] | None) -> TroubleError:
         if error.status == 0:
             told = f"{self.host} does not answer ({error.message}); is the cluster up?"
+            return TroubleError(told, NO_CLUSTER, passing=True)
+        if error.status < 400:
+            told = f"{self.host} is no API server ({error.message}); see the server in the kubeconfig"
             return TroubleError(told, NO_CLUSTER)
         if error.status == 401:
             told = f"{self.host} does not accept the login of this context ({error.message}); log in again"
@@ -88,7 +93,8 @@ class Cluster:
             told = f"{self.host} refuses to {what}: {error.message}; ask its administrator for that right"
             return TroubleError(told, NO_CLUSTER)
         if error.status != 404:
-            return TroubleError(f"{self.host} refuses to {what}: {error.message}", NO)
+            told, passing = f"{self.host} refuses to {what}: {error.message}", error.status in PASSING
+            return TroubleError(told, NO, passing=passing)
         if missing is not None and f'"{missing[1]}" not found' in error.message:
             return TroubleError(await self._absent(*missing), NO)
         if missing is None and "not found" in error.message and "page not found" not in error.message:
@@ -96,7 +102,7 @@ class Cluster:
         return TroubleError(await self._no_torpor(), NO_CLUSTER)
 
     async def _absent(self, namespace: str, name: str) -> str:
-        from torpor.cluster.client import ApiError  # noqa: PLC0415 - see `connected`
+        from torpor.cluster.errors import ApiError  # noqa: PLC0415 - see `connected`
 
         told = f"there is no {c.KIND} {name} in namespace {namespace}"
         path = fleet_path(namespace)
@@ -110,7 +116,7 @@ class Cluster:
 
     async def _no_torpor(self) -> str:
         """Say why the kind is not known: no Torpor, or another version of its API."""
-        from torpor.cluster.client import ApiError  # noqa: PLC0415 - see `connected`
+        from torpor.cluster.errors import ApiError  # noqa: PLC0415 - see `connected`
 
         try:
             group = await self.kube.request("GET", f"/apis/{c.GROUP}", seconds=SECONDS)
@@ -136,20 +142,18 @@ def fleet_path(namespace: str, name: str | None = None) -> str:
 async def connected(kubeconfig: str | None, context: str | None) -> AsyncIterator[Cluster]:
     """Log in and give the cluster. Raises TroubleError.
 
-    The client takes most of a second to load, so who only asks for help does not.
+    The client takes a quarter of a second to load, so who only asks for help does not.
     """
+    from torpor.cluster.kubeconfig import LoginError, login  # noqa: PLC0415
+    from torpor.cluster.light import Light  # noqa: PLC0415
+
+    kube = None
     try:
-        from torpor.cluster.client import Kube  # noqa: PLC0415
-        from torpor.cluster.login import LoginError, login  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise TroubleError(f"{error.name} is not installed; install torpor[cli]", NO_CLUSTER) from None
-    try:
-        configuration, usual = await login(kubeconfig, context)
-    except LoginError as error:
-        told = f"{error}; name another with --kubeconfig and --context (kubectl config get-contexts)"
-        raise TroubleError(told, NO_CLUSTER) from None
-    kube = Kube(configuration, may_write=lambda: False)  # the guarded writes are the operator's
-    try:
-        yield Cluster(kube, configuration.host, usual)
+        found = login(kubeconfig, context)
+        kube = Light(found)
+        yield Cluster(kube, found.server, found.namespace)
+    except LoginError as error:  # a credential may end while a command runs
+        raise TroubleError(str(error), NO_CLUSTER) from None
     finally:
-        await kube.close()
+        if kube is not None:
+            await kube.close()

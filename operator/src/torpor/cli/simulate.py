@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from torpor.api import constants
-from torpor.cli.manners import USAGE, Output, check_format, emit, fail
+from torpor.cli.manners import USAGE, Output, check_format, emit, fail, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor.api.types import InferenceService
+    from torpor.simulate.fleet import FleetPolicy
+    from torpor.simulate.view import View
 
 
 class InputError(Exception):
@@ -57,13 +61,11 @@ def simulate(
 ) -> None:
     """Run a trace through a simulated fleet and say what it cost and how it felt."""
     check_format(output)
-    try:
-        # numpy and numba take a second to load; the other commands must not wait for them.
-        from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
-        from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
-        from torpor.simulate.traces import TraceError  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed; install torpor[cli]")
+    # numpy and numba take a second to load; the other commands must not wait for them.
+    from torpor.simulate.fleet import SimulationError  # noqa: PLC0415
+    from torpor.simulate.hardware import HardwareError  # noqa: PLC0415
+    from torpor.simulate.traces import TraceError  # noqa: PLC0415
+
     try:
         figures, picture = _run(
             trace=trace,
@@ -96,6 +98,23 @@ def simulate(
         typer.echo(json.dumps(figures))
     else:
         emit(figures, output, lambda: _table(figures))
+
+
+class _Told:
+    """A policy, with a word to somebody who waits for each second of the trace that has passed."""
+
+    def __init__(self, policy: "FleetPolicy", last: float, done: "Callable[[int], None]") -> None:
+        self.name = policy.name
+        self._policy, self._last, self._done = policy, last, done
+        self._told = 0
+
+    def look(self, view: "View") -> int:
+        """Decide as the policy does."""
+        passed = int(min(view.now, self._last))
+        if passed > self._told:
+            self._done(passed - self._told)
+            self._told = passed
+        return self._policy.look(view)
 
 
 def _run(
@@ -143,7 +162,8 @@ def _run(
     except ValueError as error:
         raise InputError(str(error)) from None
     began = time.perf_counter()
-    run = Simulation(requests, setup, driver).run()
+    with progress("seconds of the trace", math.ceil(last)) as done:
+        run = Simulation(requests, setup, _Told(driver, last, done)).run()
     wall = time.perf_counter() - began
     figures = results.score(run, policy, ttft_ms=ttft, itl_ms=itl, score_from=score_from)
     setup = dataclasses.replace(setup, look=look)  # whoever is judged, the oracle looks as often

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from torpor.api import constants
-from torpor.cli import live
+from torpor.cli import complete, live
 from torpor.cli.manners import (
     USAGE,
     Context,
@@ -34,7 +34,10 @@ LIVE_SECONDS: Final = 2.0  # between the two readings of a rate, where nobody wa
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One fleet, in detail.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="One fleet, in detail.", autocompletion=complete.fleets),
+    ] = None,
     *,
     namespace: Namespace = None,
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces.")] = False,
@@ -88,7 +91,7 @@ class _Wanted:
             line = overview(raw, now, rates)
             return _Page(line, lambda _: detail(line, raw, now))
         where = None if self.everywhere else self.namespace or cluster.namespace
-        lines = [overview(raw, now, rates) for raw in await cluster.fleets(where)]
+        lines = [overview(raw, now, rates) async for raw in cluster.fleets(where)]
         lines.sort(key=lambda line: (line["namespace"], line["name"]))
         if not lines:
             told = "in any namespace" if where is None else f"in namespace {where}; -A shows all namespaces"
@@ -121,28 +124,47 @@ def _no_rates(error: BaseException) -> str:
 async def _watch(cluster: Cluster, wanted: _Wanted, interval: float, output: str) -> None:
     """Show the page every `interval` seconds: in place on a terminal, else one after the other."""
     before: live.Reading | None = None
-    note = ""
+    note = away = ""
+    page: _Page | None = None
     screen = _screen() if output == "table" and sys.stdout.isatty() else None
     try:
         while True:
             rates = None
-            if not note:
+            if not note and not away:
                 try:
                     after = await live.read(cluster)
                     rates = live.rates(before, after) if before else None
                     before = after
                 except (TroubleError, TimeoutError) as error:
-                    note = _no_rates(error)
-                    typer.echo(note, err=True)
-            page = await wanted.page(cluster, rates)
-            if screen is None:
+                    if not getattr(error, "passing", True):  # else a dash, and another try
+                        note = _no_rates(error)
+                        typer.echo(note, err=True)
+            page, away = await _still(cluster, wanted, rates, page)
+            if away and screen is None:
+                typer.echo(away, err=True)
+            elif screen is None:
                 emit(page.document, output, lambda: page.text(terminal_width()))  # noqa: B023 - at once
             else:
-                screen.update(page.text(terminal_width()), note)
+                screen.update(page.text(terminal_width()), away or note)
             await pause(interval)
     finally:
         if screen is not None:
             screen.stop()
+
+
+async def _still(
+    cluster: Cluster, wanted: _Wanted, rates: Mapping[live.Key, float] | None, before: _Page | None
+) -> tuple[_Page, str]:
+    """Read the page; where a cluster that has answered once no longer does, give the last one and why. A
+    person who watches wants to see it come back, so only a fleet that is gone or a right that was taken ends
+    the watching.
+    """
+    try:
+        return await wanted.page(cluster, rates), ""
+    except TroubleError as trouble:
+        if before is None or not trouble.passing:
+            raise
+        return before, shown(f"note: as it was before: {trouble}; trying again")
 
 
 class _Screen:

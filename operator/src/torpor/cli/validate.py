@@ -22,7 +22,11 @@ def validate(
     *,
     output: Output = "table",
 ) -> None:
-    """Check InferenceServices in files, more strictly than the API server: misspelt fields are errors."""
+    """Check InferenceServices in files, more strictly than the API server: misspelt fields are errors.
+
+    Rules are told in the words that the API server has for them; types and bounds, which it tells in its own,
+    with what to do.
+    """
     check_format(output)
     found = [entry for name in files for entry in _file(name)]
     if not any(entry["result"] != "skipped" for entry in found):

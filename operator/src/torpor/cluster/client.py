@@ -23,35 +23,13 @@ from kubernetes.aio.config.kube_config import load_kube_config
 
 from torpor import metrics
 from torpor.api import constants
+from torpor.cluster.errors import LONGEST_MESSAGE, ApiError
 from torpor.cluster.resources import EVENTS, Object, Resource, resource_of
 
 REQUEST_SECONDS = 15.0
-LONGEST_MESSAGE = 1024
 PAGE = 500
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-
-
-class ApiError(Exception):
-    """The API server refused or could not be reached. `status` is the HTTP code, 0 without an answer."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(f"{status} {reason}: {message}"[:LONGEST_MESSAGE])
-        self.status = status
-        self.reason = reason
-        self.message = message[:LONGEST_MESSAGE]
-
-    @property
-    def conflict(self) -> bool:
-        """Somebody else wrote first, or made an object of that name: look again."""
-        return self.status == 409
-
-    @property
-    def refused(self) -> bool:
-        """The server understood and said no (quota, validation, rights): another try changes nothing by
-        itself.
-        """
-        return self.status in (400, 403, 404, 405, 413, 415, 422)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from torpor.cluster.client import ApiError, Kube
+from torpor.cluster.client import Kube
+from torpor.cluster.errors import ApiError
 from torpor.cluster.resources import FLEETS, Object
 
 QUIET_SECONDS = 300.0

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from torpor.cluster.client import ApiError, Kube
+from torpor.cluster.client import Kube
+from torpor.cluster.errors import ApiError
 from torpor.cluster.resources import LEASES, Object
 
 LEASE_SECONDS = 10

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from torpor import metrics
 from torpor.api import names
 from torpor.api.names import FleetKey
-from torpor.cluster.client import ApiError, Kube, NotLeadingError
+from torpor.cluster.client import Kube, NotLeadingError
+from torpor.cluster.errors import ApiError
 from torpor.cluster.resources import DEPLOYMENTS
 from torpor.control.queue import WorkQueue
 from torpor.control.reconciler import Reconciler, RefusedError

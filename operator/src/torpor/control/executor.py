@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from torpor.api import constants
 from torpor.api.names import FleetKey
-from torpor.cluster.client import ApiError, Kube, NotLeadingError
+from torpor.cluster.client import Kube, NotLeadingError
+from torpor.cluster.errors import ApiError
 from torpor.cluster.resources import CONFIG_MAPS, DEPLOYMENTS, PODS, Object
 from torpor.control.drift import fingerprint, replicas_of
 from torpor.control.plan import Place, Plan, Scale, place_of

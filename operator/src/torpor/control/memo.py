@@ -8,6 +8,7 @@ belongs to one object; a successor of the same name starts from nothing.
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from torpor.api.saved import Account, account_of
 from torpor.cluster.resources import Object
 from torpor.control.cold_start import ColdStarts, from_status
 from torpor.control.hours import Hours
@@ -20,7 +21,6 @@ from torpor.control.spec import Followed
 from torpor.control.tuning import Tuner
 from torpor.decide import Memory
 from torpor.decide.observation import Tally
-from torpor.decide.saved import Account, account_of
 
 
 @dataclass(slots=True)

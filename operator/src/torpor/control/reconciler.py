@@ -19,8 +19,8 @@ from torpor.api import constants, names
 from torpor.api.names import FleetKey
 from torpor.api.types import InferenceService
 from torpor.build import BuildSettings, children, fleet_config, revision_of
-from torpor.cluster.client import ApiError
 from torpor.cluster.demand import DemandStreams
+from torpor.cluster.errors import ApiError
 from torpor.cluster.events import WARNING, Recorder
 from torpor.cluster.resources import CONFIG_MAPS, FLEETS, Object
 from torpor.control import news, requests

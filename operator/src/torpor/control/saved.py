@@ -1,4 +1,4 @@
-"""From the world to the meter of GPU seconds (`decide.saved`), and from the meter to the status.
+"""From the world to the meter of GPU seconds (`api.saved`), and from the meter to the status.
 
 What is used is read off the pods: each has its own number of GPUs, so a rollout from one size to another, or
 a pod that an older spec made, counts as what it is. It counts from the moment at which it has a node until it
@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 
 from torpor.api import accelerators
 from torpor.api.conditions import timestamp
+from torpor.api.saved import Account, Rates
 from torpor.api.status import GpuSecondsSaved, SavedGpus, SavedRecord
 from torpor.api.types import InferenceService
 from torpor.control.findings import Facts
 from torpor.control.hardware import GPU_LABEL, SLICES, Engines
 from torpor.decide.prices import Prices
-from torpor.decide.saved import Account, Rates
 
 
 def reckoned(account: Account | None, facts: Facts, now: float) -> Account | None:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from torpor import metrics
 from torpor.api import constants
 from torpor.api.names import FleetKey
-from torpor.cluster.client import ApiError, Kube
+from torpor.cluster.client import Kube
+from torpor.cluster.errors import ApiError
 from torpor.cluster.resources import CHILDREN, ENDPOINT_SLICES, FLEETS, PODS, Object, Resource
 from torpor.control.naming import Naming
 from torpor.control.store import Store, fleet_of

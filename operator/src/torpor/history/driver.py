@@ -71,7 +71,7 @@ class Production:
             policy = dataclasses.replace(policy, schedule=standing, schedule_ends_in=left)
             ahead = now.astimezone(self._zone).utcoffset()
             offset = ahead.total_seconds() if ahead else 0.0
-        seen = dataclasses.replace(observation(view), wall=wall, offset=offset)
+        seen = observation(view, wall, offset)
         self.decision, self.memory = decide(seen, policy, self.memory, view.now)
         return self.decision.replicas
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-KERNELS = ("compiled.py", "prefix_kernel.py", "cache_kernel.py", "replica_kernel.py", "fleet_kernel.py")
+KERNELS = (
+    "compiled.py",
+    "prefix_kernel.py",
+    "cache_kernel.py",
+    "replica_kernel.py",
+    "fleet_kernel.py",
+    "judged.py",
+)
 
 
 def _cache_directory() -> str:

@@ -7,10 +7,12 @@ ended are looked through at each look, and nothing before the oldest of them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torpor.simulate.compiled import compiled
 from torpor.simulate.replica_kernel import COMPLETED, UNSEEN
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Judged:
     def __init__(self, requests: Any, ttft: float | None, itl: float | None) -> None:
         self.total = self.missed = 0
         self._requests = requests
-        self._ttft, self._itl = ttft, itl
+        self._limits = tuple(math.nan if limit is None else limit for limit in (ttft, itl))
         self._oldest = 0
         self._counted: NDArray[np.bool_] = np.zeros(len(requests), np.bool_)
 
@@ -34,22 +36,34 @@ class Judged:
         """Count those that ended since the last call; `arrived` requests have come."""
         if self._oldest >= arrived:
             return
-        ended = self._requests["end"][self._oldest : arrived] != UNSEEN
-        counted = self._counted[self._oldest : arrived]
-        new = np.flatnonzero(ended & ~counted)
-        if not len(new):
-            return
-        counted[new] = True
-        self.total += len(new)
-        self.missed += len(new) - int(self._good(self._requests[self._oldest + new]).sum())
-        open_ = np.flatnonzero(~counted)
-        self._oldest += int(open_[0]) if len(open_) else len(counted)
+        self._oldest, total, missed = _ended(
+            self._requests, self._counted, self._oldest, arrived, *self._limits
+        )
+        self.total += total
+        self.missed += missed
 
-    def _good(self, requests: Any) -> NDArray[np.bool_]:
-        good: NDArray[np.bool_] = requests["end"] == COMPLETED
-        if self._ttft is not None:
-            good &= requests["first"] - requests["arrival"] <= self._ttft
-        if self._itl is not None:
-            gaps = np.maximum(requests["output"] - 1, 1)
-            good &= (requests["finish"] - requests["first"]) / gaps <= self._itl
-        return good
+
+@compiled
+def _ended(  # noqa: PLR0917 - a kernel has no other way to get at its state
+    q: Any, counted: NDArray[np.bool_], oldest: int, arrived: int, ttft: float, itl: float
+) -> tuple[int, int, int]:
+    """Mark those from `oldest` on that ended, and return the oldest that has not, how many ended, and how
+    many of them missed an objective (seconds; NaN: there is none).
+    """
+    total = missed = 0
+    first_open = arrived
+    for i in range(oldest, arrived):
+        if not counted[i]:
+            if q[i].end == UNSEEN:
+                first_open = min(first_open, i)
+                continue
+            counted[i] = True
+            total += 1
+            good = q[i].end == COMPLETED
+            if not math.isnan(ttft):
+                good = good and q[i].first - q[i].arrival <= ttft
+            if not math.isnan(itl):
+                good = good and (q[i].finish - q[i].first) / max(q[i].output - 1, 1) <= itl
+            if not good:
+                missed += 1
+    return first_open, total, missed

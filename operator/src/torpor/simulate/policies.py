@@ -70,9 +70,9 @@ def p95(seconds: Sequence[float]) -> float | None:
     return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
 
 
-def observation(view: View) -> Observation:
+def observation(view: View, wall: float | None = None, offset: float = 0.0) -> Observation:
     """What the operator would see: every pod that is not going away. A gauge that is missing (NaN) or old is
-    unknown.
+    unknown. wall: UTC seconds; None: the simulator's own day. offset: seconds that local time is ahead.
     """
     old = None
     if view.report_age > constants.STATS_FRESH_SECONDS:
@@ -111,7 +111,8 @@ def observation(view: View) -> Observation:
         gap="",
         tally=_tally(view),
     )
-    return Observation(view.replicas, tuple(engines), demand, wall=EPOCH + now)
+    at = EPOCH + now if wall is None else wall
+    return Observation(view.replicas, tuple(engines), demand, wall=at, offset=offset)
 
 
 @lru_cache(maxsize=4096)

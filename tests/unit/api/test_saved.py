@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torpor.api.saved import LONGEST_AHEAD, MOST, Account, Rates, Totals, account_of, saved
 from torpor.control.saved import record
-from torpor.decide.saved import LONGEST_AHEAD, MOST, Account, Rates, Totals, account_of, saved
 
 START = int(datetime(2026, 11, 22, 8, 0, tzinfo=UTC).timestamp())
 GPUS = st.integers(0, 64)

@@ -19,23 +19,27 @@ comes from zero, the rest comes from scaling in. P never looks ahead: a peak tha
 what was saved before, because then a month's figure would jump with one busy minute. Every rate is at least
 0, so no total ever falls, whatever happens to spec and pods.
 
+The record is read here by plain rules instead of `status.SavedRecord`, because a command line that shows a
+thousand fleets would wait longer for the models to load than for the fleets. What that model would refuse is
+refused (tests/unit/api/test_saved_record.py compares the two).
+
 Refused: undoing what was counted. A clock that is set back adds nothing until it has caught up, so that the
 seconds that come twice count once; where it is more than an hour behind, it was wrong before, and the meter
 goes on from what it says now. A time without an operator counts at the rates that were written last.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pydantic import ValidationError
-
-from torpor.api.status import SavedRecord
-
 LONGEST_AHEAD = 3600  # seconds; a record that is further in the future is another clock's error
 MOST = 2**53  # GPU seconds: what JSON's numbers hold exactly, 285 million GPU years
 HOUR = 3600
+_COUNT = 2**31 - 1
+_PRICE = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LONGEST_PRICE, _LONGEST_TIME = 32, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,43 +133,68 @@ def saved(status: Mapping[str, object], now: float) -> Saved | None:
     and the interval that runs since. None where the fleet has no account (it books no GPU, or no operator has
     looked at it yet), or one that cannot be read.
     """
-    record = _record(status)
-    if record is None or (account := _account(record)) is None:
+    try:
+        record = _section(status, "saved")
+        account = _account(record)
+        price = _price(record)
+        return Saved(datetime.fromisoformat(str(record["since"])), account.at(now), account.rates, price)
+    except _UnreadableError:
         return None
-    price = None if record.price_per_gpu_hour is None else float(record.price_per_gpu_hour)
-    return Saved(datetime.fromisoformat(record.since), account.at(now), account.rates, price)
 
 
 def account_of(status: Mapping[str, object]) -> Account | None:
     """Return the account that a status holds; None where it holds none that can be read."""
-    record = _record(status)
-    return None if record is None else _account(record)
-
-
-def _record(status: Mapping[str, object]) -> SavedRecord | None:
     try:
-        return SavedRecord.model_validate(status.get("saved"))
-    except ValidationError:
+        record = _section(status, "saved")
+        _price(record)  # a record is believed whole or not at all
+        return _account(record)
+    except _UnreadableError:
         return None
 
 
-def _account(record: SavedRecord) -> Account | None:
-    since, as_of = _unix(record.since), _unix(record.as_of)
-    if since is None or as_of is None:
+class _UnreadableError(Exception):
+    """The record is none, or not one that the operator writes."""
+
+
+def _account(record: Mapping[str, object]) -> Account:
+    gpus, spared = _section(record, "gpus"), _section(record, "gpuSecondsSaved")
+    rates = Rates(*(_whole(gpus, name, _COUNT) for name in ("used", "asleep", "max", "peak")))
+    used, asleep = (_whole(record, name, MOST) for name in ("gpuSecondsUsed", "gpuSecondsAsleep"))
+    totals = Totals(used, asleep, *(_whole(spared, name, MOST) for name in ("max", "peak")))
+    peak_replicas = _whole(record, "peakReplicas", _COUNT)
+    return Account(_unix(record.get("since")), _unix(record.get("asOf")), rates, totals, peak_replicas)
+
+
+def _section(whole: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = whole.get(name)
+    if not isinstance(found, Mapping):
+        raise _UnreadableError
+    return found
+
+
+def _whole(section: Mapping[str, object], name: str, most: int) -> int:
+    found = section.get(name)
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= most:
+        raise _UnreadableError
+    return found
+
+
+def _price(record: Mapping[str, object]) -> float | None:
+    found = record.get("pricePerGpuHour")
+    if found is None:
         return None
-    gpus, spared = record.gpus, record.gpu_seconds_saved
-    return Account(
-        since,
-        as_of,
-        Rates(gpus.used, gpus.asleep, gpus.max, gpus.peak),
-        Totals(record.gpu_seconds_used, record.gpu_seconds_asleep, spared.max, spared.peak),
-        record.peak_replicas,
-    )
+    if not isinstance(found, str) or len(found) > _LONGEST_PRICE or not _PRICE.fullmatch(found):
+        raise _UnreadableError
+    return float(found)
 
 
-def _unix(text: str) -> int | None:
+def _unix(told: object) -> int:
+    if not isinstance(told, str) or len(told) > _LONGEST_TIME:
+        raise _UnreadableError
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(told)
     except ValueError:
-        return None
-    return None if found.tzinfo is None else math.floor(found.timestamp())
+        raise _UnreadableError from None
+    if found.tzinfo is None:
+        raise _UnreadableError
+    return math.floor(found.timestamp())
