@@ -5,12 +5,12 @@ import socket
 from urllib.parse import urlsplit
 
 import httpx
-from tests.authority import Authority
 
 from e2e.support import install
 from e2e.support.gateways import lives, look_again
 from e2e.support.metrics import metric
 from e2e.support.waiting import until
+from tests.authority import Authority
 
 SECRET = "gateway-tls"
 ADMIN = 9090
