@@ -21,7 +21,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 LOGGERS = "vllm/v1/metrics/loggers.py"
 MODULES = (LOGGERS, "vllm/v1/metrics/perf.py", "vllm/v1/spec_decode/metrics.py")
@@ -110,7 +110,7 @@ def _labels(node: ast.expr | None, base: list[str], tree: ast.AST, where: str) -
             return [*_labels(left, base, tree, where), *_labels(right, base, tree, where)]
         case ast.List(elts=parts):
             return [_word(part, tree, where) for part in parts]
-    _unreadable(node, where)
+    raise _unreadable(node, where)
 
 
 def _word(node: ast.expr, tree: ast.AST, where: str) -> str:
@@ -124,11 +124,11 @@ def _word(node: ast.expr, tree: ast.AST, where: str) -> str:
                     case ast.Assign(targets=[ast.Attribute(attr=to)], value=ast.Constant(value=str(text))):
                         if to == name:
                             return text
-    _unreadable(node, where)
+    raise _unreadable(node, where)
 
 
-def _unreadable(node: ast.expr | None, where: str) -> NoReturn:
-    raise UnreadableError(f"{where}: labels are no literals: {ast.unparse(node) if node else 'none'}")
+def _unreadable(node: ast.expr | None, where: str) -> UnreadableError:
+    return UnreadableError(f"{where}: labels are no literals: {ast.unparse(node) if node else 'none'}")
 
 
 def _assigned(tree: ast.AST, name: str) -> ast.expr | None:
