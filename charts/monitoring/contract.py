@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import promql_parser as promql
 
+from charts.monitoring.engines import said_of
 from charts.monitoring.exposed import Series, exposed
 
 _RATES = {"rate", "irate", "increase", "resets"}
@@ -119,7 +120,8 @@ class _Reader:
         if node.name is None:
             raise ContractError("a selector without a metric's name cannot be checked")
         if node.name not in self._there:
-            raise ContractError(f"nobody serves {node.name!r}{self._nearest(node.name)}")
+            told = said_of(node.name) or self._nearest(node.name)
+            raise ContractError(f"nobody serves {node.name!r}{told}")
         return self._there[node.name]
 
     def _nearest(self, name: str) -> str:

@@ -2,17 +2,16 @@
 
 A list kept by hand would be one more thing that drifts, so nothing is listed: our processes are asked. The
 operator's registry is the module's own; the gateway's collectors are run over a gateway that serves nobody;
-the launcher's text is that of a pod that has measured a phase and misses a metric. vLLM's are those that a
-real one printed (tests/data). What Prometheus itself adds, the labels of the target, depends on who scrapes:
-what is assumed here is what the chart's ServiceMonitors and PodMonitor give, and what the plain scrape
-configuration repeats.
+the launcher's text is that of a pod that has measured a phase and misses a metric. vLLM's are those that
+every supported release serves (`engines`). What Prometheus itself adds, the labels of the target, depends on
+who scrapes: what is assumed here is what the chart's ServiceMonitors and PodMonitor give, and what the plain
+scrape configuration repeats.
 
 Words are the values that a label can have where they are few and ours. They are as much of a contract as a
 name: `reason="WakeFaild"` never matches anything.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,8 +35,9 @@ from torpor_gateway.server import Server
 from torpor_gateway.settings import Settings
 from torpor_gateway.workers import _Own as Supervisor
 
+from charts.monitoring import engines
+
 ROOT = Path(__file__).resolve().parents[2]
-RECORDED = ROOT / "tests" / "data" / "vllm-0.32" / "metrics.json"
 ERRORS = ROOT / "docs" / "reference" / "errors.md"
 
 # The labels of a target. A fleet's series of the operator and of the gateway say `namespace` and `name`
@@ -109,11 +109,10 @@ def of_launcher() -> Iterator[Series]:
 
 
 def of_vllm() -> Iterator[Series]:
-    """Yield what a vLLM was recorded to serve."""
-    for name, entry in json.loads(RECORDED.read_text()).items():
-        labels = entry["labels"]
-        few = {label: frozenset(values) for label, values in labels.items() if label in _VLLM_WORDS}
-        yield Series(name, entry["type"], frozenset(labels), ENGINE, few)
+    """Yield what a vLLM of every supported release serves."""
+    for name, served in engines.everywhere():
+        few = {label: values for label, values in served.values.items() if label in _VLLM_WORDS}
+        yield Series(name, served.kind, served.labels, ENGINE, few)
 
 
 _VLLM_WORDS = {"reason", "source", "sleep_state", "finished_reason"}

@@ -10,6 +10,7 @@ from charts.monitoring.dashboards.parts import (
     FLEET_NAME,
     FLEETS,
     GREEN,
+    NO_REPLICA,
     STATES,
     Board,
     Panel,
@@ -26,19 +27,6 @@ from charts.monitoring.dashboards.parts import (
 BY_SIGNAL = f"{BY_FLEET}, signal"
 VALUE, TARGET = "torpor_fleet_signal", "torpor_fleet_signal_target"
 FORECAST, WORK = "torpor_fleet_forecast_work_replicas", "torpor_fleet_work_replicas"
-
-
-def _signal(title: str, name: str, unit: str, text: str) -> Panel:
-    """Value and target of one signal."""
-    return Panel(
-        title,
-        text,
-        unit,
-        (
-            Query(latest(of(VALUE, signal=name)), f"{FLEET_NAME} value"),
-            Query(latest(of(TARGET, signal=name)), f"{FLEET_NAME} target"),
-        ),
-    )
 
 
 NUMBER = Row(
@@ -115,25 +103,6 @@ SIGNALS = Row(
             "short",
             (Query(latest(of("torpor_fleet_signal_replicas"), BY_SIGNAL), f"{FLEET_NAME} {{{{signal}}}}"),),
             width=12,
-        ),
-        _signal(
-            "Queue depth",
-            "queueDepth",
-            "short",
-            "Waiting requests for each replica, and the target.",
-        ),
-        _signal(
-            "KV-cache utilization",
-            "kvCacheUtilization",
-            "percent",
-            "KV cache in use for each replica, in percent, and the target.",
-        ),
-        _signal(
-            "Work rate",
-            "workRate",
-            "percentunit",
-            "Utilization of a replica by the work that arrives and waits, and how much one should carry "
-            "within the objectives. At zero replicas: replicas kept fully busy.",
         ),
     ),
 )
@@ -263,6 +232,7 @@ STARTS = Row(
                     "{{pod}} {{phase}}",
                 ),
             ),
+            none=NO_REPLICA,
         ),
         Panel(
             "Operator's share of a wake",

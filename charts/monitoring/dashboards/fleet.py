@@ -6,10 +6,14 @@ with. What the gateway measures is what users get; what the engines measure leav
 """
 
 from charts.monitoring.dashboards.parts import (
+    FAILED,
     FLEET_NAME,
     FLEETS,
+    FULL,
     GREEN,
     GREY,
+    NO_REPLICA,
+    NO_REQUESTS,
     RED,
     STATES,
     YELLOW,
@@ -34,6 +38,7 @@ POD = Choice(
     'torpor_engine_info{cluster=~"$cluster", namespace=~"$namespace", name=~"$fleet"}',
 )
 BY_POD = "cluster, namespace, name, pod"
+BY_TYPE = "cluster, namespace, name, type"
 CHOSEN = {"pod": "~$pod"}
 TOKENS, REQUESTS = "torpor_gateway_tokens_total", "torpor_gateway_requests_total"
 PREFIX_QUERIES, PREFIX_HITS = "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"
@@ -59,6 +64,39 @@ def _state() -> str:
     return " + ".join(terms)
 
 
+WELL = Row(
+    "Is it well, and since when?",
+    (
+        Panel(
+            "Conditions",
+            "What the fleet's object says of itself: whether it serves or would wake, whether its pods have "
+            "nodes, whether the signals are known. A fleet that sleeps is ready.",
+            "short",
+            (
+                Query(
+                    latest(
+                        of("torpor_fleet_condition", type="~Ready|PodsScheduled|SignalsAvailable"), BY_TYPE
+                    ),
+                    f"{FLEET_NAME} {{{{type}}}}",
+                ),
+            ),
+            kind=STATES,
+            words={"1": ("yes", GREEN), "0": ("no", RED), "-1": ("unknown", GREY)},
+        ),
+        Panel(
+            "Replicas",
+            "Replicas that hold, those that answer, and the number that Torpor alone would ask for.",
+            "short",
+            (
+                Query(latest(of("torpor_fleet_desired_replicas")), f"{FLEET_NAME} desired"),
+                Query(latest(of("torpor_fleet_ready_replicas")), f"{FLEET_NAME} ready"),
+                Query(latest(of("torpor_fleet_recommended_replicas")), f"{FLEET_NAME} recommended"),
+            ),
+            width=12,
+        ),
+    ),
+)
+
 FEEL = Row(
     "What do users feel?",
     (
@@ -68,6 +106,7 @@ FEEL = Row(
             "included.",
             "s",
             quantiles("torpor_gateway_time_to_first_token_seconds"),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Tokens per second of a stream",
@@ -75,12 +114,14 @@ FEEL = Row(
             "20 streams reach, p50 the usual one.",
             "short",
             quantiles("torpor_gateway_stream_tokens_per_second", (0.05, 0.5)),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Inter-token latency",
             "Time between two events of a stream, as the client's side of the gateway sees it.",
             "s",
             quantiles("torpor_gateway_inter_token_latency_seconds"),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Requests by how they ended",
@@ -88,6 +129,7 @@ FEEL = Row(
             "reqps",
             (Query(total(rate(of(REQUESTS)), "code, reason"), "{{code}} {{reason}}"),),
             stacked=True,
+            none=NO_REQUESTS,
         ),
         Panel(
             "Errors",
@@ -105,6 +147,8 @@ FEEL = Row(
                 ),
             ),
             top=1,
+            steps=FAILED,
+            none=NO_REQUESTS,
         ),
         Panel(
             "Objectives",
@@ -140,6 +184,7 @@ WAITING = Row(
                 Query(total(engine("vllm:num_requests_running"), BY_POD), "{{pod}} running"),
                 Query(total(engine("vllm:num_requests_waiting"), BY_POD), "{{pod}} waiting"),
             ),
+            none=NO_REPLICA,
         ),
         Panel(
             "Waiting in engines, by reason",
@@ -147,24 +192,28 @@ WAITING = Row(
             "for an adapter or a transfer, and they may not.",
             "short",
             (Query(total(engine("vllm:num_requests_waiting_by_reason"), "reason"), "{{reason}}"),),
+            none=NO_REPLICA,
         ),
         Panel(
             "Time held",
             "How long requests waited for the fleet to wake, of those whose wait ended.",
             "s",
             quantiles("torpor_gateway_hold_seconds", (0.5, 0.95)),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Time queued at the gateway",
             "How long requests waited for a free replica while the fleet was awake.",
             "s",
             quantiles("torpor_gateway_queue_seconds", (0.5, 0.95)),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Time queued in engines",
             "Mean from an engine's taking a request to its first step, of requests that ended.",
             "s",
             (Query(mean("vllm:request_queue_time_seconds", BY_POD), "{{pod}}"),),
+            none=NO_REPLICA,
         ),
     ),
 )
@@ -177,6 +226,7 @@ WORK = Row(
             "Prompt tokens that came in and output tokens that went out, per second, of completed requests.",
             "short",
             (Query(total(rate(of(TOKENS)), "cluster, namespace, name, kind"), f"{FLEET_NAME} {{{{kind}}}}"),),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Prefill against decode, in tokens",
@@ -190,6 +240,7 @@ WORK = Row(
                     FLEET_NAME,
                 ),
             ),
+            none=NO_REQUESTS,
         ),
         Panel(
             "Prefill against decode, in time",
@@ -199,6 +250,7 @@ WORK = Row(
                 Query(mean("vllm:request_prefill_time_seconds"), f"{FLEET_NAME} prefill"),
                 Query(mean("vllm:request_decode_time_seconds"), f"{FLEET_NAME} decode"),
             ),
+            none=NO_REPLICA,
         ),
         Panel(
             "Time to first token in engines",
@@ -206,18 +258,21 @@ WORK = Row(
             "taken away.",
             "s",
             quantiles("vllm:time_to_first_token_seconds", (0.5, 0.95)),
+            none=NO_REPLICA,
         ),
         Panel(
             "Inter-token latency in engines",
             "The engines' own time between two tokens.",
             "s",
             quantiles("vllm:inter_token_latency_seconds", (0.5, 0.95)),
+            none=NO_REPLICA,
         ),
         Panel(
             "Tokens of a step",
             "Mean number of tokens, prompt and output, in a step of the engine.",
             "short",
             (Query(mean("vllm:iteration_tokens_total", BY_POD), "{{pod}}"),),
+            none=NO_REPLICA,
         ),
     ),
 )
@@ -231,12 +286,15 @@ CACHE = Row(
             "percentunit",
             (Query(latest(engine("vllm:kv_cache_usage_perc"), BY_POD), "{{pod}}"),),
             top=1,
+            steps=FULL,
+            none=NO_REPLICA,
         ),
         Panel(
             "Preemptions",
             "Requests per second that lost their place in the KV cache and are computed again.",
             "ops",
             (Query(total(rate(engine("vllm:num_preemptions_total")), BY_POD), "{{pod}}"),),
+            none=NO_REPLICA,
         ),
         Panel(
             "Prefix-cache hits",
@@ -251,6 +309,7 @@ CACHE = Row(
                 ),
             ),
             top=1,
+            none=NO_REPLICA,
         ),
         Panel(
             "Prompt tokens by where their KV came from",
@@ -258,6 +317,7 @@ CACHE = Row(
             "short",
             (Query(total(rate(engine("vllm:prompt_tokens_by_source_total")), "source"), "{{source}}"),),
             stacked=True,
+            none=NO_REPLICA,
         ),
         Panel(
             "Cached prompts as the gateways route them",
@@ -273,6 +333,7 @@ CACHE = Row(
                 ),
             ),
             top=1,
+            none=NO_REQUESTS,
         ),
         Panel(
             "Engines' answers",
@@ -287,6 +348,7 @@ CACHE = Row(
                     total(rate(engine("vllm:admission_rejections_total")), "reason"), "refused: {{reason}}"
                 ),
             ),
+            none=NO_REPLICA,
         ),
     ),
 )
@@ -295,16 +357,6 @@ PODS = Row(
     "What are its replicas doing?",
     (
         Panel(
-            "Replicas",
-            "Replicas that hold, those that answer, and the number that Torpor alone would ask for.",
-            "short",
-            (
-                Query(latest(of("torpor_fleet_desired_replicas")), f"{FLEET_NAME} desired"),
-                Query(latest(of("torpor_fleet_ready_replicas")), f"{FLEET_NAME} ready"),
-                Query(latest(of("torpor_fleet_recommended_replicas")), f"{FLEET_NAME} recommended"),
-            ),
-        ),
-        Panel(
             "State of each pod",
             "What the launcher says of its engine.",
             "short",
@@ -312,19 +364,23 @@ PODS = Row(
             kind=STATES,
             words=STATE_WORDS,
             width=16,
+            none=NO_REPLICA,
         ),
         Panel(
             "Restarts of engines",
             "Starts of the container in each pod before the present one.",
             "short",
             (Query(latest(engine("torpor_engine_restarts"), BY_POD), "{{pod}}"),),
+            none=NO_REPLICA,
         ),
         Panel(
             "Age of the engines' metrics",
-            "Since the launcher last read its engine's metrics. An engine that does not answer here is "
-            "stuck.",
+            "Since the launcher last read its engine's metrics. From 15 s on its signals count as unknown, "
+            "from 30 s on its metrics are left out: an engine that does not answer here is stuck.",
             "s",
             (Query(latest(engine("torpor_engine_metrics_age_seconds"), BY_POD), "{{pod}}"),),
+            steps=((15, YELLOW), (30, RED)),
+            none=NO_REPLICA,
         ),
         Panel(
             "Metrics that engines do not have",
@@ -343,5 +399,5 @@ BOARD = Board(
     "One fleet: time to first token and tokens per second, queues, prefill and decode, KV cache, errors, "
     "pods.",
     (*FLEETS, POD),
-    (FEEL, WAITING, WORK, CACHE, PODS),
+    (WELL, FEEL, WAITING, WORK, CACHE, PODS),
 )

@@ -2,10 +2,12 @@
 
 from charts.monitoring.dashboards.parts import (
     BARS,
+    FAILED,
     FLEET_NAME,
     FLEETS,
     GREEN,
     GREY,
+    NO_REQUESTS,
     RED,
     STAT,
     STATES,
@@ -32,6 +34,10 @@ SAVED = "torpor_fleet_gpu_saved_seconds_total"
 PRICE = "torpor_fleet_price_per_gpu_hour"
 
 
+OLDEST = total(of("torpor_gateway_oldest_held_seconds")).replace("sum by", "max by")
+PATIENCE = f"{OLDEST} / ({latest(of('torpor_fleet_hold_limit_seconds', kind='stream'))} > 0)"
+
+
 def _hours(series: str) -> str:
     return f"{series} / 3600"
 
@@ -45,6 +51,7 @@ GLANCE = Row(
             "short",
             (Query(f"count({READY} > 0) or vector(0)", "awake", whole=True),),
             kind=STAT,
+            width=3,
         ),
         Panel(
             "Asleep",
@@ -52,6 +59,17 @@ GLANCE = Row(
             "short",
             (Query(f"count({DESIRED} == 0) or vector(0)", "asleep", whole=True),),
             kind=STAT,
+            width=3,
+        ),
+        Panel(
+            "Not ready",
+            "Fleets whose condition Ready is not True. A fleet that sleeps is ready. Which ones, and since "
+            "when, is below.",
+            "short",
+            (Query(f"sum({NOT_READY}) or vector(0)", "not ready", whole=True),),
+            kind=STAT,
+            steps=((1, RED),),
+            width=3,
         ),
         Panel(
             "Short of replicas",
@@ -61,6 +79,7 @@ GLANCE = Row(
             (Query(f"count({READY} < {DESIRED}) or vector(0)", "short", whole=True),),
             kind=STAT,
             steps=((1, YELLOW),),
+            width=3,
         ),
         Panel(
             "Held requests",
@@ -68,7 +87,20 @@ GLANCE = Row(
             "short",
             (Query(f"sum({of('torpor_gateway_held_requests')})", "held", whole=True),),
             kind=STAT,
+            steps=((1, YELLOW),),
             none="0",
+            width=3,
+        ),
+        Panel(
+            "Patience used up",
+            "The longest wait for a wake, as a share of the time for which that fleet's streams are held. "
+            "At 1 requests are refused.",
+            "percentunit",
+            (Query(f"max({PATIENCE})", "of holdSeconds", whole=True),),
+            kind=STAT,
+            steps=((0.25, YELLOW), (0.5, RED)),
+            none="nobody is held",
+            width=3,
         ),
         Panel(
             "Objectives kept",
@@ -86,6 +118,7 @@ GLANCE = Row(
             steps=((0, RED), (0.95, YELLOW), (0.99, GREEN)),
             decimals=2,
             none="no objectives",
+            width=3,
         ),
         Panel(
             "GPU hours saved",
@@ -95,6 +128,19 @@ GLANCE = Row(
             (Query(_hours(f"sum({grown(of(SAVED, against='max'))})"), "against maxReplicas", whole=True),),
             kind=STAT,
             decimals=1,
+            width=3,
+        ),
+        Panel(
+            "Ready, fleet by fleet",
+            "Since when a fleet's condition Ready is not True. A click leads to the fleet; the decisions and "
+            "`torpor explain` say why.",
+            "short",
+            (Query(NOT_READY, FLEET_NAME),),
+            kind=STATES,
+            words={"0": ("ready", GREEN), "1": ("not ready", RED)},
+            steps=((1, RED),),
+            width=24,
+            leads_to="torpor-fleet",
         ),
     ),
 )
@@ -110,16 +156,8 @@ REPLICAS = Row(
             kind=STATES,
             words={"0": ("asleep", GREY)},
             steps=((1, GREEN),),
-        ),
-        Panel(
-            "Fleets that are not Ready",
-            "Red where a fleet's condition Ready is not True. The dashboard of decisions and `torpor "
-            "explain` say why.",
-            "short",
-            (Query(NOT_READY, FLEET_NAME),),
-            kind=STATES,
-            words={"0": ("ready", GREEN), "1": ("not ready", RED)},
-            steps=((1, RED),),
+            width=24,
+            leads_to="torpor-fleet",
         ),
         Panel(
             "Replicas against desired",
@@ -136,6 +174,7 @@ REPLICAS = Row(
             (Query(f"{DESIRED} - {READY}", FLEET_NAME),),
             width=12,
             bottom=None,
+            leads_to="torpor-fleet",
         ),
     ),
 )
@@ -148,6 +187,8 @@ USERS = Row(
             "Requests per second that wanted each fleet, repeats of clients left out.",
             "reqps",
             (Query(total(rate(of("torpor_gateway_arrivals_total"))), FLEET_NAME),),
+            none=NO_REQUESTS,
+            leads_to="torpor-fleet",
         ),
         Panel(
             "Time to first token, p95",
@@ -155,12 +196,16 @@ USERS = Row(
             "included.",
             "s",
             (Query(quantile(0.95, "torpor_gateway_time_to_first_token_seconds"), FLEET_NAME),),
+            none=NO_REQUESTS,
+            leads_to="torpor-fleet",
         ),
         Panel(
             "Tokens per second of a stream, p5",
             "19 of 20 streams are at least this fast after their first token.",
             "short",
             (Query(quantile(0.05, "torpor_gateway_stream_tokens_per_second"), FLEET_NAME),),
+            none=NO_REQUESTS,
+            leads_to="torpor-fleet",
         ),
         Panel(
             "Objectives missed",
@@ -168,6 +213,8 @@ USERS = Row(
             "percentunit",
             (Query(share(total(rate(of(JUDGED, result="missed"))), total(rate(of(JUDGED)))), FLEET_NAME),),
             top=1,
+            none="no objectives",
+            leads_to="torpor-fleet",
         ),
         Panel(
             "Requests that failed",
@@ -183,12 +230,16 @@ USERS = Row(
                 ),
             ),
             top=1,
+            steps=FAILED,
+            none=NO_REQUESTS,
+            leads_to="torpor-fleet",
         ),
         Panel(
             "Held requests of each fleet",
             "Requests that wait for a wake. A line that stays up is a wake that does not come.",
             "short",
             (Query(total(of("torpor_gateway_held_requests")), FLEET_NAME),),
+            leads_to="torpor-fleet",
         ),
     ),
 )
@@ -256,27 +307,21 @@ CARETAKERS = Row(
     (
         Panel(
             "Operator that leads",
-            "1 for the operator that holds the lease. None leads: nothing is decided, though all that runs "
-            "runs on.",
+            "The pod that holds the lease. Where nobody leads nothing is decided, though all that runs runs "
+            "on.",
             "short",
-            (Query(f"sum by (cluster) ({here('torpor_operator_leader')})", "leaders {{cluster}}"),),
-            steps=((0, RED), (1, GREEN), (2, RED)),
-            width=6,
-        ),
-        Panel(
-            "Looks that failed",
-            "Failed looks at fleets per second, by cause. They are repeated.",
-            "ops",
-            (Query(f"sum by (cause) ({rate(here('torpor_operator_look_failures_total'))})", "{{cause}}"),),
-            width=6,
-        ),
-        Panel(
-            "Gateways in sync",
-            "1 for each gateway whose view of the cluster is up to date.",
-            "short",
-            (Query(here("torpor_gateway_synced"), "{{instance}}"),),
-            width=6,
-            top=1,
+            (
+                Query(
+                    f"max by (cluster, pod) ({here('torpor_operator_leader')}) == 1",
+                    "{{pod}} {{cluster}}",
+                    whole=True,
+                ),
+            ),
+            kind=STAT,
+            steps=((1, GREEN),),
+            width=8,
+            none="nobody leads",
+            named=True,
         ),
         Panel(
             "Gateways that the operator hears",
@@ -284,7 +329,7 @@ CARETAKERS = Row(
             "counted.",
             "short",
             (Query(f"sum by (state) ({here('torpor_operator_gateway_streams')})", "{{state}}"),),
-            width=6,
+            width=16,
         ),
     ),
 )

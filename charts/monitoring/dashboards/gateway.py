@@ -7,11 +7,18 @@ the CPU of a process that can use one core.
 """
 
 from charts.monitoring.dashboards.parts import (
+    BY_FLEET,
     CLUSTER,
+    FAILED,
     FLEET,
     FLEET_NAME,
+    FULL,
+    GREEN,
     NAMESPACE,
+    NO_REQUESTS,
+    RED,
     STAT,
+    STATES,
     YELLOW,
     Board,
     Choice,
@@ -21,7 +28,6 @@ from charts.monitoring.dashboards.parts import (
     here,
     mean,
     of,
-    quantiles,
     rate,
     share,
     total,
@@ -57,7 +63,9 @@ NOW = Row(
             "short",
             (Query(f"sum({of(HELD)})", "held", whole=True),),
             kind=STAT,
+            steps=((1, YELLOW),),
             none="0",
+            width=3,
         ),
         Panel(
             "Queued",
@@ -66,6 +74,7 @@ NOW = Row(
             (Query(f"sum({of('torpor_gateway_queued_requests')})", "queued", whole=True),),
             kind=STAT,
             none="0",
+            width=3,
         ),
         Panel(
             "At engines",
@@ -74,6 +83,24 @@ NOW = Row(
             (Query(f"sum({of('torpor_gateway_in_flight_requests')})", "at engines", whole=True),),
             kind=STAT,
             none="0",
+            width=3,
+        ),
+        Panel(
+            "Turned away",
+            "Share of the fleets' requests, in the last minutes, that were refused with 429 or 503, "
+            "whatever for.",
+            "percentunit",
+            (
+                Query(
+                    share(f"sum({rate(of(REQUESTS, code='~429|503'))})", f"sum({rate(of(REQUESTS))})"),
+                    "of the requests",
+                ),
+            ),
+            kind=STAT,
+            steps=FAILED,
+            decimals=1,
+            none="nobody",
+            width=3,
         ),
         Panel(
             "Connections",
@@ -104,12 +131,13 @@ REFUSED = Row(
     "Who was refused, and why?",
     (
         Panel(
-            "Requests by how they ended",
-            "Requests per second of fleets, by status and reason; the reason is the code of the error's "
-            "body.",
+            "Requests of each gateway",
+            "Requests per second that each gateway process has answered or refused. They get about the "
+            "same; one that gets nothing is not reached.",
             "reqps",
-            (Query(total(rate(of(REQUESTS)), "code, reason"), "{{code}} {{reason}}"),),
+            (Query(f"sum by (instance) ({rate(of(REQUESTS))})", "{{instance}}"),),
             stacked=True,
+            none=NO_REQUESTS,
         ),
         Panel(
             "Refusals by reason",
@@ -141,24 +169,21 @@ WAKES = Row(
     "Does holding work?",
     (
         Panel(
-            "Held requests",
-            "Requests that wait for a wake, fleet by fleet.",
-            "short",
-            (Query(total(of(HELD)), FLEET_NAME),),
-            stacked=True,
-        ),
-        Panel(
-            "Wakes",
-            "Times that each fleet was woken, in an hour.",
-            "short",
-            (Query(f"{total(rate(of('torpor_fleet_wakes_total')))} * 3600", FLEET_NAME),),
-        ),
-        Panel(
-            "Time held",
-            "How long requests waited for a wake, of those whose wait ended. They are near a cold start, and "
-            "below the fleet's holdSeconds.",
+            "Oldest held request",
+            "How long the first of each fleet's held requests has waited. It is near a cold start at most; "
+            "a line that goes on rising is a wake that does not come.",
             "s",
-            quantiles("torpor_gateway_hold_seconds"),
+            (Query(f"max by ({BY_FLEET}) ({of('torpor_gateway_oldest_held_seconds')})", FLEET_NAME),),
+            width=12,
+            leads_to="torpor-fleet",
+        ),
+        Panel(
+            "Answers cut short",
+            "Answers per second that ended before their end: their pod had left (drain), their engine died "
+            "or stopped (engine), this gateway ended (gateway).",
+            "ops",
+            (Query(total(rate(of("torpor_gateway_cut_answers_total")), "cause"), "{{cause}}"),),
+            width=12,
         ),
     ),
 )
@@ -196,20 +221,17 @@ ADDED = Row(
         ),
         Panel(
             "CPU of gateway processes",
-            "Cores that each process uses. One core is all that it can use: near 1 every token waits.",
-            "percentunit",
+            "Cores that each process uses. One core is all that it can use: near 1 every token waits, and "
+            "more gateways or workers are needed.",
+            "suffix: cores",
             (
                 Query(
                     f"{rate(here('process_cpu_seconds_total'))} {ITS}",
                     "{{instance}} {{worker}}",
                 ),
             ),
-        ),
-        Panel(
-            "Time queued",
-            "How long requests waited for a free replica of a fleet awake.",
-            "s",
-            quantiles("torpor_gateway_queue_seconds"),
+            steps=((0.7, YELLOW), (0.9, RED)),
+            decimals=2,
         ),
         Panel(
             "Pods that may get work",
@@ -300,13 +322,17 @@ PROCESSES = Row(
                 ),
             ),
             top=1,
+            steps=FULL,
         ),
         Panel(
             "In sync with the cluster",
-            "1 while the gateway's watches are up to date.",
+            "Since when a gateway's watches are not up to date. It goes on with what it knows, and misses "
+            "what is new.",
             "short",
             (Query(here("torpor_gateway_synced"), "{{instance}}"),),
-            top=1,
+            kind=STATES,
+            words={"1": ("in sync", GREEN), "0": ("behind", RED)},
+            width=8,
         ),
         Panel(
             "Operators that listen",

@@ -7,7 +7,8 @@ the data source is a variable, every panel has a unit and a description, positio
 dashboard's variables narrow each of its queries (`of`).
 
 It refuses what a hand-made dashboard collects in time: a query without the variables, a panel that nobody
-described, a colour that means one thing here and another there.
+described, a colour that means one thing here and another there. And no colour says anything alone: a single
+number stands beside its colour, a state has its word, and the limits of a line are drawn as lines.
 """
 
 import warnings
@@ -24,6 +25,8 @@ with warnings.catch_warnings():
     from grafana_foundation_sdk.models import common as kinds
     from grafana_foundation_sdk.models import dashboard as model
 
+from charts.monitoring.rules.model import RUNBOOKS
+
 TAG = "torpor"
 SOURCE = kinds.DataSourceRef(type_val="prometheus", uid="${datasource}")
 COLUMNS = 24  # of Grafana's grid
@@ -32,12 +35,23 @@ WHOLE = "$__range"
 BY_FLEET = "cluster, namespace, name"
 FLEET_NAME = "{{namespace}}/{{name}}"
 
+# What a click on a fleet takes along: the time, the data source, and the fleet that was clicked on.
+CLICKED = (
+    "${__url_time_range}&${datasource:queryparam}&${cluster:queryparam}"
+    "&var-namespace=${__field.labels.namespace}&var-fleet=${__field.labels.name}"
+)
+
 # Kinds of panels, with the width and height of each in cells of the grid.
 LINES, STAT, STATES, BARS = "timeseries", "stat", "state-timeline", "bargauge"
 SIZES = {LINES: (8, 8), STAT: (4, 4), STATES: (12, 8), BARS: (8, 8)}
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "dark-gray"
 Steps = Sequence[tuple[float, str]]  # a value, and the colour from it on; below the first it is green
+# Shares of requests that fail, and of what a process or a cache may use: the same limits everywhere.
+FAILED, FULL = ((0.01, YELLOW), (0.05, RED)), ((0.8, YELLOW), (0.95, RED))
+
+# What an empty panel says. A fleet that sleeps has no engine and no traffic, and nothing is broken then.
+NO_REQUESTS, NO_REPLICA = "no requests", "no replica runs"
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,9 @@ class Query:
 @dataclass(frozen=True)
 class Panel:
     """One panel. `unit` is Grafana's id of a unit, `words` what single values are called, `width` cells of
-    the grid (the kind's usual where None), `stacked` lines that add up, `top` the highest value there can be.
+    the grid (the kind's usual where None), `stacked` lines that add up, `top` the highest value there can be,
+    `none` what it says where there is nothing, `named` a single value that is a series' name and no number,
+    `leads_to` the dashboard (uid) of the fleet that one clicks on.
     """
 
     title: str
@@ -70,6 +86,8 @@ class Panel:
     top: float | None = None
     decimals: int | None = None
     none: str | None = None
+    named: bool = False
+    leads_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +224,10 @@ def text(board: Board, others: Sequence[Board]) -> str:
         made = made.link(
             link.url(f"/d/{other.uid}").include_vars(True).keep_time(True).tooltip(other.description)
         )
+    runbooks = build.DashboardLink("Runbooks").type(model.DashboardLinkType.LINK)
+    made = made.link(
+        runbooks.url(RUNBOOKS).target_blank(True).tooltip("What each alert means and what to do.")
+    )
     for part in _placed(board):
         made = made.with_row(part) if isinstance(part, build.Row) else made.with_panel(part)
     return JSONEncoder(sort_keys=True, indent=1).encode(made.build()) + "\n"
@@ -261,6 +283,9 @@ def _panel(panel: Panel, number: int) -> Any:
         made = made.decimals(panel.decimals)
     if panel.none is not None:
         made = made.no_value(panel.none)
+    if panel.leads_to is not None:
+        link = build.DashboardLink("This fleet").url(f"/d/{panel.leads_to}?{CLICKED}")
+        made = made.data_links([link])
     if panel.words:
         made = made.mappings([model.ValueMap(options=_words(panel.words))])
     steps = [model.Threshold(value=None, color=GREEN if panel.steps else BLUE)]
@@ -287,6 +312,9 @@ def _lines(panel: Panel) -> Any:
         .line_width(1)
         .show_points(kinds.VisibilityMode.NEVER)
     )
+    if panel.steps:
+        dashed = common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED)
+        made = made.thresholds_style(dashed)
     if panel.stacked:
         made = made.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL)).fill_opacity(30)
     return made
@@ -295,7 +323,8 @@ def _lines(panel: Panel) -> Any:
 def _stat(panel: Panel) -> Any:
     options = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     made = stat.Panel().reduce_options(options).graph_mode(kinds.BigValueGraphMode.NONE)
-    return made.color_mode(kinds.BigValueColorMode.VALUE).text_mode(kinds.BigValueTextMode.AUTO)
+    shown = kinds.BigValueTextMode.NAME if panel.named else kinds.BigValueTextMode.AUTO
+    return made.color_mode(kinds.BigValueColorMode.VALUE).text_mode(shown)
 
 
 def _states(panel: Panel) -> Any:

@@ -11,6 +11,7 @@ from e2e.monitoring.asking import ask, report, unanswered
 from e2e.monitoring.discovery import Discovery
 from e2e.monitoring.prometheus import Prometheus
 from e2e.monitoring.questions import of_dashboards, of_rules, rule_files
+from e2e.monitoring.yesterday import COLD_STARTS, remembered
 from e2e.support import install
 from e2e.support.chat import chat
 from e2e.support.waiting import until
@@ -19,19 +20,29 @@ SECRET = "api-keys"
 TEAM, HASTY = "sk-of-a-team-0123456789abcdef", "sk-of-the-hasty-0123456789abcdef"
 EVERY = 4.0  # seconds between two scrapes
 ROUNDS = 6  # at most; two are usual
-# What no run of minutes on a healthy cluster can show. By metric, or by a part of a selector.
-EXCUSES = {
-    "torpor_fleet_forecast_work_replicas": "a forecast needs an earlier day",
-    'clamp=~"Forecast|Prewarm"': "a forecast needs an earlier day",
-    "torpor_operator_look_failures_total": "no look at a fleet has to fail",
-    "torpor_operator_watch_missed_total": "no watch has to miss anything",
-    'reason!~"Closed|Recommend': "no request has to be refused for want of room",
-    "torpor_engine_missing_metric": "the simulated engine has every metric that is expected",
-}
 SLEEPER = {
     "args": ["--startup-seconds=2"],
     "scaling": {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 3},
 }
+# Refuses while it sleeps, and its engine lacks a metric that is expected of it.
+ODD = {
+    "args": ["--startup-seconds=1", "--hide-metric=num_preemptions"],
+    "gpus": 0,
+    "scaling": {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 30},
+    "traffic": {"coldStart": {"response": "Reject"}},
+}
+# Nobody asks it for anything, but it was watched for a day on which three replicas were busy at each minute:
+# as soon as a minute of today is over, work for more than one is foreseen, and they are ordered for it.
+EARLY = {
+    "args": ["--startup-seconds=1", "--profile=llama-3.1-8b-h100"],
+    "gpus": 0,
+    "scaling": {
+        "minReplicas": 1,
+        "maxReplicas": 2,
+        "objectives": {"timeToFirstTokenMilliseconds": 500, "interTokenLatencyMilliseconds": 50},
+    },
+}
+YESTERDAY = 3.0
 # Two replicas, so that what one of them fails at goes to the other; each runs two requests at once, so that
 # some wait; objectives, so that they are judged and a prefill budget is chosen; office hours without an end.
 STEADY = {
@@ -69,7 +80,11 @@ STEADY = {
 def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, record_property):
     keys = {"team": json.dumps({"key": TEAM}), "hasty": json.dumps({"key": HASTY, "requestsPerMinute": 1})}
     world.cluster.create("secrets", {"metadata": {"name": SECRET}, "stringData": keys}, own.namespace)
-    sleeper, steady = make("sleeper", wait=False, **SLEEPER), make("steady", wait=False, **STEADY)
+    sleeper, steady, odd, early = (
+        make(name, wait=False, **spec)
+        for name, spec in (("sleeper", SLEEPER), ("steady", STEADY), ("odd", ODD), ("early", EARLY))
+    )
+    was_watched_for_a_day(world.cluster, early)
     gateway = {
         "apiKeys": {"secretName": SECRET},
         "accessLog": True,
@@ -79,6 +94,7 @@ def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, recor
     own.install(gateways=2, dashboards={"enabled": True}, gateway=gateway, gpuHourPrices=prices)
     the_dashboards_are_where_the_sidecar_looks(own)
     steady.wait_replicas(2)
+    early.wait("Ready", "True", "Serving")
     monitors = scrape.monitors(rendered(world.machine, own))
     jobs = [scrape.job(monitor) for monitor in monitors]
     scrapes = [scrape.of_monitor(monitor, world.cluster, tmp_path / "scrapes") for monitor in monitors]
@@ -89,11 +105,11 @@ def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, recor
         Prometheus(tmp_path / "prometheus", scrapes, rules=rule_files(), every=EVERY) as prometheus,
     ):
         prometheus.wait_for(jobs)
-        reads_what_it_should(prometheus, own, steady)
+        reads_what_it_should(prometheus, own, steady, early)
         answers = []
         for _ in range(ROUNDS):
-            live(own, sleeper, steady)
-            answers = ask_everything(prometheus, begun, (sleeper, steady))
+            live(own, sleeper, steady, odd)
+            answers = ask_everything(prometheus, begun, (sleeper, steady, odd, early))
             if not unanswered(answers):
                 break
         told = f"{report(answers)}\n  after {time.time() - begun:.0f} s of scraping"
@@ -101,6 +117,12 @@ def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, recor
         record_property("monitoring", told)
         assert not unanswered(answers), told
         rules_are_evaluated(prometheus)
+
+
+def was_watched_for_a_day(cluster, fleet):
+    """What an operator would have left behind that no process of this run can: before there is one."""
+    cluster.create("configmaps", remembered(fleet.object(), YESTERDAY), fleet.namespace)
+    cluster.patch("inferenceservices", fleet.name, {"status": COLD_STARTS}, fleet.namespace, sub="status")
 
 
 def the_dashboards_are_where_the_sidecar_looks(own):
@@ -132,12 +154,12 @@ def rendered(machine, own):
     return [item for item in yaml.safe_load_all(text) if item]
 
 
-def reads_what_it_should(prometheus, own, steady):
+def reads_what_it_should(prometheus, own, *awake):
     """Each job reads all pods of one part of this release, and no others."""
     parts = {
         "servicemonitor/torpor-operator": lambda: own.pods(install.OPERATOR),
         "servicemonitor/torpor-gateway": lambda: own.pods(install.GATEWAY),
-        "podmonitor/torpor-engines": steady.pods,
+        "podmonitor/torpor-engines": lambda: [pod for fleet in awake for pod in fleet.pods()],
     }
 
     def check():
@@ -155,8 +177,12 @@ def reads_what_it_should(prometheus, own, steady):
 # --- an hour of a fleet's life in half a minute ------------------------------------------------------
 
 
-def live(own, sleeper, steady):
-    """Requests of all kinds for the fleet that is awake, a wake and a sleep for the other."""
+def live(own, sleeper, steady, odd):
+    """Requests of all kinds for the fleet that is awake, a wake and a sleep for the second, and one for the
+    third, which refuses it where it has to wake first.
+    """
+    refused = asyncio.run(chat(own.gateway, odd.model, headers=bearer(TEAM), max_tokens=5))
+    assert refused.kind in ("refused", "answered"), refused
     asyncio.run(ask_for_all(own.gateway, steady))
     sleeper.wait_asleep()
     outcome = asyncio.run(chat(own.gateway, sleeper.model, headers=bearer(TEAM), max_tokens=5))
@@ -202,7 +228,7 @@ def ask_everything(prometheus, begun, fleets):
         *of_dashboards(5 * EVERY, now - begun, namespace=fleets[0].namespace, fleet=names),
         *of_rules(),
     ]
-    return ask(prometheus, questions, begun, now, EXCUSES)
+    return ask(prometheus, questions, begun, now, excuses={})
 
 
 def rules_are_evaluated(prometheus):

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 import uvloop
+from prometheus_client import disable_created_metrics
 
 from torpor import handlers, logs, metrics
 from torpor.admin import Admin
@@ -264,6 +265,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"torpor-operator: {error}")
     logs.configure(settings.log_format, settings.log_level)
+    # A gauge beside each counter, since when it counts: nobody reads them, and they double the series.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     sys.exit(uvloop.run(run(settings)))
 
 

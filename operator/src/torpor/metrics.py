@@ -33,6 +33,9 @@ WAKE_SECONDS = Histogram(
 LOOK_FAILURES = Counter(
     "torpor_operator_look_failures", "Looks that failed and are repeated.", ["cause"], registry=REGISTRY
 )
+# The causes that are no status of the API server. A rate needs the zero before the first one.
+for _cause in ("conflict", "internal", "refused", "unreachable"):
+    LOOK_FAILURES.labels(_cause)
 QUEUE_DEPTH = Gauge("torpor_operator_queue_depth", "Fleets that wait for a look.", registry=REGISTRY)
 WRITES = Counter("torpor_operator_writes", "Writes to the API server.", ["kind"], registry=REGISTRY)
 LEADER = Gauge("torpor_operator_leader", "1 in the process that holds the lease.", registry=REGISTRY)

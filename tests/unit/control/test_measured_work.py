@@ -17,7 +17,7 @@ from torpor.decide.observation import Tally
 from torpor.decide.profile import Profile
 
 from tests.unit.control.desk import Desk
-from tests.unit.control.worlds import NOW, UID, demand, report, service
+from tests.unit.control.worlds import KEY, NOW, UID, demand, report, service
 
 WORKS = {
     "engine": {"type": "Simulated", "args": ["--profile=llama-3.1-8b-h100"]},
@@ -78,6 +78,20 @@ async def test_the_arriving_work_is_told_in_replicas_that_it_keeps_busy():
     desk.respec(engine=WORKS["engine"])
     await desk.look()
     assert told(WORK) == {}, "without an objective work is no signal"
+
+
+async def test_what_waits_alone_is_not_the_arriving_work():
+    """A gateway of an earlier version tells its line and not what it counts: the need is known by what waits,
+    and the metric, which a forecast is compared with, is absent and not that.
+    """
+    desk = Busy()
+    await desk.live(200, rate=1)
+    assert told(WORK)
+    desk.gateways.seen = demand(tally=None, arrivals=500, held=0, queued=40, in_flight=0)
+    await desk.look()
+    signals = {item["name"]: item for item in desk.store.get(FLEETS, *KEY)["status"]["decision"]["signals"]}
+    assert float(signals["workRate"]["value"]) > 0, "the work of what waits is known"
+    assert told(WORK) == {}
 
 
 def yesterday(desk: Desk, level: float) -> None:

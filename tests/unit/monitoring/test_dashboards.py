@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from charts.monitoring import dashboards
 from charts.monitoring.contract import ContractError, check, grafana, mentioned
 from charts.monitoring.exposed import exposed
+from charts.monitoring.rules.model import RUNBOOKS
 
 LARGEST = 1024 * 1024  # bytes of a ConfigMap
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -135,8 +137,69 @@ def test_the_boards_are_found_and_lead_to_each_other(name):
     assert len(board["uid"]) <= 40
     assert (board.get("id"), board["editable"], board["tags"]) == (None, True, ["torpor"])
     others = {f"/d/{other['uid']}" for other in files().values()} - {f"/d/{board['uid']}"}
-    assert {link["url"] for link in board["links"]} == others
-    assert all(link["includeVars"] and link["keepTime"] for link in board["links"])
+    *boards, runbooks = board["links"]
+    assert {link["url"] for link in boards} == others
+    assert all(link["includeVars"] and link["keepTime"] for link in boards)
+    assert (runbooks["url"], runbooks["targetBlank"]) == (RUNBOOKS, True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_colour_says_anything_alone(name):
+    """Who cannot tell green from red reads the number, the word, or the line of a limit."""
+    for panel in panels(files()[name]):
+        defaults = panel["fieldConfig"]["defaults"]
+        limits = len(defaults["thresholds"]["steps"]) > 1
+        if panel["type"] == "timeseries":
+            drawn = (defaults["custom"].get("thresholdsStyle") or {}).get("mode", "off") != "off"
+            assert drawn == limits, panel["title"]
+        if panel["type"] == "state-timeline":
+            words = [option for part in defaults["mappings"] for option in part["options"].values()]
+            assert words, panel["title"]
+            assert all(word["text"] and word["color"] for word in words), panel["title"]
+        if panel["type"] == "stat":
+            assert panel["options"]["textMode"] in ("auto", "name"), panel["title"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_row_says_what_is_wrong_and_since_when(name):
+    below = list(takewhile(lambda panel: panel["type"] != "row", files()[name]["panels"][1:]))
+    assert {"stat", "state-timeline"} & {panel["type"] for panel in below}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_click_on_a_fleet_leads_to_it_with_all_that_was_chosen(name):
+    for panel in panels(files()[name]):
+        for link in panel["fieldConfig"]["defaults"].get("links", ()):
+            uid, _, query = link["url"].removeprefix("/d/").partition("?")
+            assert f"{uid}.json" in NAMES
+            assert query.startswith("${__url_time_range}&${datasource:queryparam}")
+            chosen = dict(re.findall(r"&var-(\w+)=\$\{__field\.labels\.(\w+)\}", query))
+            assert chosen == {"namespace": "namespace", "fleet": "name"}
+            for target in panel["targets"]:
+                assert set(chosen.values()) <= check(grafana(target["expr"]), known=clusters()), panel[
+                    "title"
+                ]
+
+
+def test_what_needs_an_engine_or_requests_says_so_where_a_fleet_sleeps():
+    for name in NAMES:
+        for panel in panels(files()[name]):
+            asked = " ".join(target["expr"] for target in panel["targets"])
+            of_engines = re.search(r"\b(vllm:|torpor_engine_)", asked)
+            if of_engines and "torpor_gateway" not in asked:
+                quiet = panel["fieldConfig"]["defaults"].get("noValue")
+                assert quiet, f"{panel['title']}: a fleet that sleeps looks broken"
+
+
+def test_no_two_panels_ask_the_same():
+    """But for what stands in the first row of several boards."""
+    asked: dict[tuple[str, ...], str] = {}
+    for name in NAMES:
+        for panel in panels(files()[name]):
+            queries = tuple(target["expr"] for target in panel["targets"])
+            where = f"{name}: {panel['title']}"
+            assert queries not in asked or panel["title"] in ("Replicas", "Held"), (where, asked.get(queries))
+            asked[queries] = where
 
 
 def test_the_files_fit_into_configmaps_with_room_to_spare():

@@ -70,6 +70,8 @@ class Feed:
         self._home, self._demand_service, self._namespaces = home, demand_service, namespaces
         self._clock = clock
         self.freshness = {resource: Freshness() for resource in (FLEETS, PODS, *CHILDREN, ENDPOINT_SLICES)}
+        for resource in self.freshness:  # a rate needs the zero before the first one
+            metrics.WATCH_MISSED.labels(resource.kind)
 
     def event(self, resource: Resource, kind: str | None, item: Object) -> None:
         """Take in one watch event: `kind` is ADDED, MODIFIED, DELETED, or None for an object of the first
