@@ -37,13 +37,10 @@ def documented(part: str) -> dict[str, Metric]:
         of_fleets = (
             frozenset({"namespace", "name"}) if "Labels: `namespace`, `name`" in section else frozenset()
         )
-        for names, labels, told in re.findall(
-            r"^\| (`torpor.*?) \| (.*?) ?\| (.+) \|$", section, re.MULTILINE
+        for name, labels, kind in re.findall(
+            r"^\| `(torpor_\w+)` \| (.*?) ?\| (\w+) \| ", section, re.MULTILINE
         ):
-            for name in re.findall(r"`(\w+)`", names):
-                counts = "counter" if name.endswith("_total") else "gauge"
-                kind = "histogram" if told.startswith("histogram: ") else counts
-                found[name] = Metric(kind, of_fleets | set(re.findall(r"`(\w+)`", labels)))
+            found[name] = Metric(kind, of_fleets | set(re.findall(r"`(\w+)`", labels)))
     return found
 
 

@@ -13,7 +13,7 @@ from e2e.support.waiting import until
 CLUSTER_SCOPED = ("clusterroles", "clusterrolebindings")
 NAMESPACED = (
     "deployments", "replicasets", "pods", "services", "configmaps", "secrets", "serviceaccounts", "roles",
-    "rolebindings", "poddisruptionbudgets", "networkpolicies",
+    "rolebindings", "poddisruptionbudgets", "networkpolicies", "leases",
 )  # fmt: skip
 # Kubernetes puts these into every namespace.
 EVERYBODYS = {"kube-root-ca.crt", "default"}

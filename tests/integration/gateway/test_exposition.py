@@ -11,9 +11,11 @@ from collections import Counter
 import httpx
 import pytest
 
+from tests.authority import Authority
 from tests.exposition import GATEWAY, Exposition, documented
 from tests.integration.gateway.harness import PATIENCE_SECONDS, chat, request
 from tests.ports import free_port
+from tests.unit.gateway.test_keys import Secret
 
 TEAM, HASTY = "sk-of-a-team-0123456789abcdef", "sk-of-the-hasty-0123456789abcdef"
 KEYS = {"keys": {"team": {"key": TEAM}, "hasty": {"key": HASTY, "requestsPerMinute": 1}}}
@@ -78,6 +80,8 @@ async def door(run, tmp_path):
             {"name": "held", "endpoints": [], "coldStart": {"holdSeconds": 0.2, "unaryHoldSeconds": 0.2}},
         ]
         file, keys, log = (tmp_path / name for name in ("fleets.yaml", "keys.yaml", "access.log"))
+        certificate = tmp_path / "certificate"
+        Secret(certificate).write(**Authority().issue().entries)
         file.write_text(json.dumps({"fleets": fleets}))  # JSON is YAML
         keys.write_text(json.dumps(KEYS))
         admin = free_port()
@@ -85,12 +89,13 @@ async def door(run, tmp_path):
             "torpor-gateway",
             *("--static", str(file), "--listen", "127.0.0.1:0", "--admin", f"127.0.0.1:{admin}"),
             *("--api-keys", str(keys), "--access-log", str(log), *arguments),
+            *("--tls-listen", "127.0.0.1:0", "--tls-folder", str(certificate)),
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}",  # nobody listens there
             OTEL_BSP_SCHEDULE_DELAY="20",
             OTEL_BSP_MAX_QUEUE_SIZE="8",
             OTEL_BSP_MAX_EXPORT_BATCH_SIZE="8",
         )
-        port = int((await process.says(r"listening on 127\.0\.0\.1:(\d+)"))[1])
+        port = int((await process.says(r"listening on 127\.0\.0\.1:(\d+)[ ,](?!with TLS)"))[1])
         return Door(process, port, admin, log)
 
     return begin
