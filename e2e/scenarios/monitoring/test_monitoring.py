@@ -15,8 +15,9 @@ from e2e.monitoring.yesterday import COLD_STARTS, remembered
 from e2e.support import install
 from e2e.support.chat import chat
 from e2e.support.waiting import until
+from tests.authority import Authority
 
-SECRET = "api-keys"
+SECRET, PAIR = "api-keys", "gateway-tls"
 TEAM, HASTY = "sk-of-a-team-0123456789abcdef", "sk-of-the-hasty-0123456789abcdef"
 EVERY = 4.0  # seconds between two scrapes
 ROUNDS = 6  # at most; two are usual
@@ -80,6 +81,8 @@ STEADY = {
 def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, record_property):
     keys = {"team": json.dumps({"key": TEAM}), "hasty": json.dumps({"key": HASTY, "requestsPerMinute": 1})}
     world.cluster.create("secrets", {"metadata": {"name": SECRET}, "stringData": keys}, own.namespace)
+    pair = {"type": "kubernetes.io/tls", "stringData": Authority().issue().entries}
+    world.cluster.create("secrets", {"metadata": {"name": PAIR}, **pair}, own.namespace)
     sleeper, steady, odd, early = (
         make(name, wait=False, **spec)
         for name, spec in (("sleeper", SLEEPER), ("steady", STEADY), ("odd", ODD), ("early", EARLY))
@@ -87,6 +90,7 @@ def test_every_panel_and_every_rule_finds_data(world, make, own, tmp_path, recor
     was_watched_for_a_day(world.cluster, early)
     gateway = {
         "apiKeys": {"secretName": SECRET},
+        "tls": {"enabled": True, "secretName": PAIR, "plainHTTP": True},
         "accessLog": True,
         "tracing": {"endpoint": "http://127.0.0.1:9"},  # nobody listens there: spans are lost
     }
