@@ -1,8 +1,8 @@
 """Put the questions to a Prometheus and judge the answers.
 
 A question is answered when each of its selectors found a series at some moment of the run and the whole gave
-a number at some moment. What cannot be had in a run is excused by a metric and a reason; an excuse covers
-what that metric alone keeps from answering, and nothing else.
+a number at some moment; of an alert, which is not to fire, the selectors are enough. There is no excuse: what
+a run of minutes does not bring by itself, the scenario has to bring about.
 """
 
 import math
@@ -18,13 +18,12 @@ POINTS = 200  # of a range query: enough that no moment of a test is stepped ove
 @dataclass(frozen=True)
 class Answer:
     """What came of a question. `empty` are its selectors that found nothing, `series` those of the whole,
-    `excuse` says why nothing could come, `error` what Prometheus said instead.
+    `error` what Prometheus said instead.
     """
 
     question: Question
     series: int
     empty: tuple[str, ...]
-    excuse: str = ""
     error: str = ""
 
     @property
@@ -35,22 +34,14 @@ class Answer:
         return self.series > 0 or self.question.kind == ALERT
 
     def __str__(self) -> str:
-        told = "data" if self.good else f"excused: {self.excuse}" if self.excuse else "EMPTY"
+        told = "data" if self.good else "EMPTY"
         missing = f"; nothing for {', '.join(self.empty)}" if self.empty else ""
         asked = f"{self.question.kind} {self.question.where}"
-        return f"{told:<8} {asked} ({self.series} series){missing}{self.error}"
+        return f"{told:<5} {asked} ({self.series} series){missing}{self.error}"
 
 
-def ask(
-    prometheus: Prometheus,
-    questions: Iterable[Question],
-    start: float,
-    end: float,
-    excuses: Mapping[str, str],
-) -> list[Answer]:
-    """Put each question for the time from `start` to `end` (Unix). `excuses`: by metric, or by a matcher as
-    it stands in a selector, such as `clamp=~"Forecast|Prewarm"`.
-    """
+def ask(prometheus: Prometheus, questions: Iterable[Question], start: float, end: float) -> list[Answer]:
+    """Put each question for the time from `start` to `end` (Unix)."""
     step = max(1.0, (end - start) / POINTS)
     seen: dict[str, bool] = {}
 
@@ -60,7 +51,7 @@ def ask(
             seen[selector] = bool(prometheus.query(f"count({window})", end))
         return seen[selector]
 
-    return [_one(prometheus, question, (start, end, step), there, excuses) for question in questions]
+    return [_one(prometheus, question, (start, end, step), there) for question in questions]
 
 
 def _one(
@@ -68,16 +59,13 @@ def _one(
     question: Question,
     times: tuple[float, float, float],
     there: Callable[[str], bool],
-    excuses: Mapping[str, str],
 ) -> Answer:
     try:
         empty = tuple(selector for selector in question.selectors if not there(selector))
         series = sum(map(_has_number, prometheus.query_range(question.expr, *times)))
     except QueryError as error:
         return Answer(question, 0, (), error=f" {error}")
-    excused = [next((text for word, text in excuses.items() if word in part), "") for part in empty]
-    excuse = excused[0] if excused and all(excused) else ""
-    return Answer(question, series, empty, excuse)
+    return Answer(question, series, empty)
 
 
 def _has_number(series: Mapping[str, Sequence[Sequence[object]]]) -> bool:
@@ -89,12 +77,11 @@ def report(answers: Sequence[Answer]) -> str:
     lines = []
     for kind in dict.fromkeys(answer.question.kind for answer in answers):
         found = [answer for answer in answers if answer.question.kind == kind]
-        good, excused = sum(a.good for a in found), sum(not a.good and bool(a.excuse) for a in found)
-        lines.append(f"{kind}: {len(found)} asked, {good} answered, {excused} excused")
+        lines.append(f"{kind}: {len(found)} asked, {sum(answer.good for answer in found)} answered")
     lines += [f"  {answer}" for answer in answers if not answer.good]
     return "\n".join(lines)
 
 
 def unanswered(answers: Sequence[Answer]) -> list[Answer]:
-    """Return the questions without data and without an excuse."""
-    return [answer for answer in answers if not answer.good and not answer.excuse]
+    """Return the questions without data."""
+    return [answer for answer in answers if not answer.good]

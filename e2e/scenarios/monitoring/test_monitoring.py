@@ -232,7 +232,7 @@ def ask_everything(prometheus, begun, fleets):
         *of_dashboards(5 * EVERY, now - begun, namespace=fleets[0].namespace, fleet=names),
         *of_rules(),
     ]
-    return ask(prometheus, questions, begun, now, excuses={})
+    return ask(prometheus, questions, begun, now)
 
 
 def rules_are_evaluated(prometheus):

@@ -36,6 +36,7 @@ OUR_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         "ssl-certfile": "the gateway speaks plain HTTP to the engine",
         "ssl-ca-certs": "the gateway speaks plain HTTP to the engine",
         "headless": "an engine without an API server cannot serve",
+        "grpc": "the gateway speaks HTTP to the engine",
         "disable-log-stats": "the signals are read from these statistics",
         "": "it would end the flags, the launcher's own too",
     }
