@@ -40,7 +40,14 @@ def until_interrupted(cluster: Cluster, *arguments: str, begins: str, times: int
     """
     command = [str(SCRIPTS / "torpor"), *_placed(cluster, arguments)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=_environment(cluster), stdout=pipe, stderr=pipe, text=True) as running:
+    with subprocess.Popen(
+        command,
+        env=_environment(cluster),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no thread of a test runs Python here
+    ) as running:
         try:
             assert running.stdout is not None
             seen: list[str] = []
@@ -53,6 +60,11 @@ def until_interrupted(cluster: Cluster, *arguments: str, begins: str, times: int
             return "".join(seen) + rest, errors, running.returncode
         finally:
             running.kill()
+
+
+def _hear_interrupts() -> None:
+    """A job that a shell runs in the background is deaf to Ctrl-C, and so is what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _placed(cluster: Cluster, arguments: tuple[str, ...]) -> list[str]:

@@ -1,18 +1,13 @@
-"""The pages for whoever runs it: what they name exists, and what they say of the chart is what it renders."""
+"""The pages for whoever runs it: what they name exists. What a chart renders: tests/charts/test_rights.py."""
 
 import re
-from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from torpor.api import constants
 
 from charts.monitoring.rules import GROUPS
 from charts.monitoring.rules.model import Alert
-from tests.charts.rendering import CHART, of, one, run
 from tests.docs.test_documents import reasons
 
 ROOT = Path(__file__).parents[2]
@@ -89,50 +84,12 @@ def test_refusals_that_the_failure_modes_name_are_those_of_the_gateway() -> None
     assert set(re.findall(r"(?:503|429|504) `(\w+)`", users)) <= CODES
 
 
-@cache
-def roles() -> list[dict[str, Any]]:
-    parts = [f"--show-only=templates/{part}/rbac.yaml" for part in ("operator", "gateway")]
-    shown = run("template", "torpor", str(CHART), "--namespace=torpor-system", *parts)
-    return [item for item in yaml.safe_load_all(shown) if item]
-
-
-def rights(granting: Iterable[dict[str, Any]]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for role in granting:
-        for rule in role["rules"]:
-            for resource in rule["resources"]:
-                found.setdefault(resource, set()).update(rule["verbs"])
-    return found
-
-
-def test_the_tables_of_rights_are_the_charts_roles() -> None:
-    objects = roles()
-    written = section((PAGES / "security.md").read_text(), "## Service accounts")
-    tables = [
-        {row[0].strip("`"): set(re.findall(r"[a-z]+", row[1])) - {"of", "its", "own"} for row in rows(table)}
-        for table in re.split(r"\n\n(?=The )", written)
-        if "| resource |" in table
-    ]
-    rendered = [
-        rights([one(objects, "ClusterRole", "torpor:torpor-system:torpor:operator")]),
-        rights(of(objects, "Role", "torpor-operator")),
-        rights([one(objects, "ClusterRole", "torpor:torpor-system:torpor:gateway")]),
-    ]
-    assert tables == rendered
-
-
-def test_nobody_may_delete() -> None:
-    assert "Nobody may delete anything" in (PAGES / "security.md").read_text()
-    ours = [role for kind in ("Role", "ClusterRole") for role in of(roles(), kind)]
-    assert len(ours) == 3
-    assert not {verb for verbs in rights(ours).values() for verb in verbs} & {"delete", "deletecollection"}
-
-
 def test_the_table_of_ports_is_that_of_the_code() -> None:
     table = section((PAGES / "security.md").read_text(), "## Ports").partition("\n- ")[0]
     listed = {(row[0], int(row[1])) for row in rows(table)}
     assert listed == {
         ("gateway", constants.GATEWAY_PORT),
+        ("gateway", constants.GATEWAY_TLS_PORT),
         ("gateway", constants.GATEWAY_DEMAND_PORT),
         ("gateway, operator", constants.ADMIN_PORT),
         ("engine", constants.ENGINE_PORT),

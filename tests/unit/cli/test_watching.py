@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import sys
 import time
 
@@ -17,9 +18,10 @@ def test_a_person_watches_and_ends_it(cluster):
     config = cluster({PATH: (200, {"items": [fleet(status=status(world()))]})})
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's job in the background is deaf to it
         environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
         os.execvpe(sys.executable, [*COMMAND, "--interval", "1", "--kubeconfig", config], environment)
-    seen, asked = b"", False
+    seen, asked, closed = b"", False, False
     deadline = time.monotonic() + 150
     try:
         while time.monotonic() < deadline:
@@ -28,13 +30,14 @@ def test_a_person_watches_and_ends_it(cluster):
             try:
                 piece = os.read(terminal, 65536)
             except OSError:  # the child has closed it
+                closed = True
                 break
             seen += piece
             if not asked and seen.count(b"Ctrl-C ends it") >= 3:
                 asked = True
                 os.write(terminal, b"\x03")
     finally:
-        if not asked:
+        if not closed:
             os.kill(child, 9)
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.close(terminal)
