@@ -1,22 +1,21 @@
 """The chart under a tool that renders without a cluster: twice the same, its definition safe from pruning."""
 
-import re
-
 import pytest
 import yaml
 from torpor.api import constants as c
 
 from tests.charts.rendering import CHART, ROOT, one, run
+from tests.docs.blocks.reading import documents
 
 GUIDE = ROOT / "docs/guides/gitops.md"
-FENCED = re.compile(r"```yaml[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def installation():
     """The Application of the guide that installs the chart."""
-    objects = [item for block in FENCED.findall(GUIDE.read_text()) for item in yaml.safe_load_all(block)]
     (found,) = (
-        item for item in objects if item["kind"] == "Application" and "chart" in item["spec"]["source"]
+        item
+        for item in documents(GUIDE)
+        if item["kind"] == "Application" and "chart" in item["spec"]["source"]
     )
     return found
 

@@ -1,24 +1,17 @@
 """The objects of Flux and Argo CD in the guide are such as those tools take."""
 
 import copy
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from torpor.api import constants
 
 from tests.docs.blocks import gitops
+from tests.docs.blocks.reading import documents
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/gitops.md"
-FENCED = re.compile(r"```yaml[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-OBJECTS = [
-    item
-    for block in FENCED.findall(GUIDE.read_text())
-    for item in yaml.safe_load_all(block)
-    if gitops.knows(item)
-]
+OBJECTS = [item for item in documents(GUIDE) if gitops.knows(item)]
 
 
 def of(kind: str, place: int = 0) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torpor_engine.logs import LogReader
 from torpor_engine.outcomes import Outcome
 
 from tests.docs.blocks.objects import API
-from tests.docs.blocks.reading import BLOCK, DOCS, ROOT, blocks
+from tests.docs.blocks.reading import BLOCK, DOCS, HERE_DOCUMENT, ROOT, blocks
 from tests.docs.vllm_options import RECORDED
 
 RECORDING: dict[str, Any] = json.loads(RECORDED.read_text())
@@ -79,8 +79,8 @@ def check_speculative(config: dict[str, Any]) -> None:
 
 def shown(page: Path) -> Iterator[list[str]]:
     """Yield the engine's arguments in every YAML and JSON block of a page, in here-documents too."""
-    texts = [body for _, language, _, body in BLOCK.findall(page.read_text()) if language in ("yaml", "json")]
-    texts += re.findall(r"<<'YAML'\n(.*?)\nYAML", page.read_text(), re.DOTALL)
+    texts = [block.text for block in blocks(page) if block.language in ("yaml", "json")]
+    texts += [body for _, body in HERE_DOCUMENT.findall(page.read_text())]
     for text in texts:
         for item in yaml.safe_load_all(text):
             spec = item.get("spec", item) if isinstance(item, dict) else {}

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
+HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PROGRAMS = (
@@ -61,6 +65,13 @@ def blocks(page: Path) -> list[Block]:
     ]
     assert text.count("```") == 2 * len(found), f"{name(page)}: a fence that is no block"
     return found
+
+
+def documents(page: Path) -> Iterator[Any]:
+    """Yield each YAML document of a page's blocks, in order."""
+    for block in blocks(page):
+        if block.language == "yaml":
+            yield from yaml.safe_load_all(block.text)
 
 
 def spoken(page: Path) -> Iterator[str]:

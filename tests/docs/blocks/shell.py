@@ -16,10 +16,9 @@ from torpor_gateway import __main__ as gateway
 from torpor_sim import settings as simulated
 
 from tests.docs.blocks import objects, programs
-from tests.docs.blocks.reading import ROOT
+from tests.docs.blocks.reading import HERE_DOCUMENT, ROOT
 
 Options = Mapping[str, set[str]]
-HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 CURL = {"-s", "-S", "-f", "-i", "-N", "-k", "-H", "-d", "-o", "-w", "-X", "--cacert", "--data", "--max-time"}
 SKOPEO = {"copy": {"--all"}, "inspect": {"--format"}}  # what pages need of it, by its manual pages
 

@@ -1,18 +1,17 @@
 """Who owns which field: what Git says comes back as it was written, and nobody fights over the rest."""
 
 import copy
-import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
 from torpor.api import constants as c
 
+from tests.docs.blocks.reading import HERE_DOCUMENT, documents
 from tests.integration.gitops.tools import ROOT
 from tests.unit.api import examples
 
-FENCED = re.compile(r"```yaml[^\n]*\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SPECS = {"least": {}, "full": examples.FULL, "placement": examples.PLACEMENT}
 WAKE = {c.ANNOTATION_WAKE_AT: "2026-11-22T20:00:00Z"}
@@ -20,15 +19,14 @@ WAKE = {c.ANNOTATION_WAKE_AT: "2026-11-22T20:00:00Z"}
 
 def fleets(page: Path):
     """The fleets that a page shows whole."""
-    text = page.read_text()
-    for block in (*FENCED.findall(text), *(body for _, body in HERE_DOCUMENT.findall(text))):
-        for item in yaml.safe_load_all(block):
-            if (
-                isinstance(item, dict)
-                and item.get("kind") == c.KIND
-                and "serving.torpor.dev" in item["apiVersion"]
-            ):
-                yield item
+    typed = (yaml.safe_load_all(body) for _, body in HERE_DOCUMENT.findall(page.read_text()))
+    for item in chain(documents(page), *typed):
+        if (
+            isinstance(item, dict)
+            and item.get("kind") == c.KIND
+            and "serving.torpor.dev" in item["apiVersion"]
+        ):
+            yield item
 
 
 EXAMPLES = [

@@ -1,24 +1,21 @@
 """Each life of a fleet as the tools that deploy judge it: kstatus, Argo CD, Flux with our expressions."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
-import yaml
 from torpor.api import constants as c
 
+from tests.docs.blocks.reading import documents as of_page
 from tests.integration.gitops.tools import LUA, ROOT, verdicts
 from tests.unit.control.lives import CURRENT, FAILED, IN_PROGRESS, LIVES, SUSPENDED
 
 GUIDE = ROOT / "docs/guides/gitops.md"
-FENCED = re.compile(r"```yaml[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def documents(kind):
     """The objects of that kind in the guide."""
-    blocks = FENCED.findall(GUIDE.read_text())
-    found = [item for block in blocks for item in yaml.safe_load_all(block) if item.get("kind") == kind]
+    found = [item for item in of_page(GUIDE) if item.get("kind") == kind]
     assert found, f"no {kind} in {GUIDE.name}"
     return found
 
